@@ -28,9 +28,6 @@ class Declared(Generic[P, R]):
     #: Whether it was made after Django had started: not all processes import its module.
     is_late = False
 
-    #: Whether workers call :meth:`attempt_ended`.
-    hears_ends = False
-
     def __init__(self, function: Callable[P, Any], name: str, options: Options) -> None:
         self.function = function
         self.name = name
@@ -65,6 +62,11 @@ class Declared(Generic[P, R]):
         """Whether a worker calls just the function with the stored arguments, in a thread and outside a transaction."""
         is_own = type(self).for_attempt is Declared.for_attempt
         return is_own and not self.is_async and not self.options.atomic
+
+    @functools.cached_property
+    def hears_ends(self) -> bool:
+        """Whether workers have to call :meth:`attempt_ended`: this kind of task overrides it."""
+        return type(self).attempt_ended is not Declared.attempt_ended
 
     @functools.cached_property
     def signature(self) -> inspect.Signature:
@@ -135,7 +137,7 @@ class Declared(Generic[P, R]):
         return None
 
     def attempt_ended(self, task: ClaimedTask, state: State, message: str, error: BaseException | None) -> None:
-        """Called in the worker when an attempt has ended, if ``hears_ends`` is True."""
+        """Called in the worker when an attempt has ended."""
 
     def as_called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return stored arguments as the caller gave them."""

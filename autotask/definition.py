@@ -37,8 +37,8 @@ from autotask.signals import task_enqueued, tasks_stored, tasks_to_run_now
 from autotask.site_limits import site
 from autotask.store import many, notify, uncommitted, unique
 from autotask.store.connection import current, text
-from autotask.store.enqueue import STATED, Kind, NewTask
-from autotask.store.unique import Terms
+from autotask.store.enqueue import STATED, Kind, NewTask, has_only_key
+from autotask.store.unique import Stored, Terms
 from autotask.task import new_id
 from autotask.values import reject_unknown
 
@@ -163,6 +163,8 @@ class Definition(Declared[P, R]):
         envelope = signer.dump((*before, *args) if before else args, kwargs, id, settings.MAX_PAYLOAD)
         if (plan := self.plan) is None:
             return NewTask(id, kind, text(shown), envelope)
+        if not kwargs and (key := plan.quick_key(args)) is not None:
+            return NewTask(id, kind, text(shown), envelope, None, None, key)
         arguments = self.bound(args, kwargs)
         throttle, flow = plan.throttle(arguments) if plan.draws else None, plan.flow(arguments)
         if flow is None or flow.gates:
@@ -286,8 +288,7 @@ class Definition(Declared[P, R]):
     def _insert_flowing(self, handles: Sequence[TaskHandle[R]], tasks: list[NewTask]) -> None:
         """Store the tasks whose keys and tokens are free, and make the handles of the others those of the ones that are."""
         connection = current()
-        drawn = [task.throttle for task in tasks if task.throttle is not None]
-        others = unique.store(connection, tasks, self._terms, drawn)
+        others = self._stored_beside(connection, tasks)
         if len(tasks) < len(handles):  # The others were cancelled before the commit.
             ids = {task.id for task in tasks}
             handles = [handle for handle in handles if handle.id in ids]
@@ -301,9 +302,27 @@ class Definition(Declared[P, R]):
                 if handle.id in others:
                     handle.id, handle.created = others[handle.id].id, False
         if new or renewed:
-            notify.wake_after_commit(connection)
             changed = [renewed.pop(task.id, task) for task in new] if renewed else new
             self._announce(connection, new, [*changed, *renewed.values()])
+
+    def _stored_beside(self, connection: BaseDatabaseWrapper, tasks: list[NewTask]) -> dict[uuid.UUID, Stored]:
+        """Store these tasks, and wake workers after the commit; return what became of those whose keys and tokens were taken."""
+        others: dict[uuid.UUID, Stored] = {}
+
+        def store_them(telling: bool) -> bool:
+            nonlocal others
+            drawn = [task.throttle for task in tasks if task.throttle is not None]
+            others = unique.store(connection, tasks, self._terms, drawn, telling)
+            return len(others) < len(tasks)
+
+        kind = tasks[0].kind
+        if len(tasks) == 1 and has_only_key(tasks[0]):
+            notify.store_and_wake(connection, store_them, (kind.queue, kind.executor))
+        elif store_them(False):
+            notify.wake_after_commit(connection)
+        if len(others) == len(tasks) and any(done.renewed for done in others.values()):
+            notify.wake_after_commit(connection)
+        return others
 
     def _announce(self, connection: BaseDatabaseWrapper, new: list[NewTask], changed: list[NewTask]) -> None:
         """Send the signals: *changed* are the new tasks, and those whose arguments were replaced."""

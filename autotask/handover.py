@@ -13,18 +13,19 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from django.db import ProgrammingError
+from django.db import OperationalError, ProgrammingError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import lines
 from autotask.offer import Offer
+from autotask.own_worker import own
 from autotask.store import enqueue, notify
 from autotask.store.claims import PLACE_BITS
 from autotask.store.connection import is_alone
 from autotask.store.enqueue import NewTask
-from autotask.store.errors import is_forbidden
+from autotask.store.errors import is_conflict, is_forbidden
 from autotask.task import ClaimedTask
 from autotask.texts.lines import one_line
 
@@ -62,31 +63,8 @@ class HandedOver(NamedTuple):
     offer: Offer
 
 
-class Line(Protocol):
-    """The way to the worker of this process."""
-
-    def take_offer(self) -> Offer | None:
-        """Take the worker's offer, if it has made one."""
-
-    def hand_over(self, body: bytes) -> None:
-        """Send it the task."""
-
-
-_line: Line | None = None
-
 #: When to hand over again, on the monotonic clock, after the database has refused it.
 _not_before = float("-inf")
-
-
-def set_line(line: Line | None) -> None:
-    """Set how this process reaches its own worker; None: it has none."""
-    global _line
-    _line = line
-
-
-def has_line() -> bool:
-    """Whether this process has its own worker."""
-    return _line is not None
 
 
 def call_for(name: str) -> bool:
@@ -95,9 +73,10 @@ def call_for(name: str) -> bool:
     :returns: False if there is no worker.
     """
     body = bytes((_CALL,)) + name.encode()
-    if _line is None or len(body) > LARGEST:
+    line = own.line
+    if line is None or len(body) > LARGEST:
         return False
-    _line.hand_over(body)
+    line.hand_over(body)
     return True
 
 
@@ -126,11 +105,12 @@ def insert(connection: BaseDatabaseWrapper, task: NewTask) -> None:
         if store_claimed(connection, lambda worker_id: (task, store(worker_id))) is not None:
             return
 
-    def store_it(telling: bool) -> None:
+    def store_it(telling: bool) -> bool:
         if telling and can_be_handed(task):
             enqueue.insert_handing(connection, task, words_for(task))
         else:
             enqueue.insert(connection, task, telling)
+        return True
 
     notify.store_and_wake(connection, store_it, (task.kind.queue, task.kind.executor))
 
@@ -144,7 +124,7 @@ def store_claimed(
     :param reply: where the worker answers when the task has ended; "": nobody waits there.
     :returns: the fence; None: nothing was stored.
     """
-    line = _line
+    line = own.line
     # Inside a transaction, it is unknown when and whether it commits.
     if line is None or not is_alone(connection) or time.monotonic() < _not_before:
         return None
@@ -157,10 +137,14 @@ def store_claimed(
 
 
 def _store(store: Callable[[uuid.UUID], tuple[NewTask, int] | None], offer: Offer) -> tuple[NewTask, int] | None:
-    """Store a task as claimed; None if the role may not number claims, so that nothing was stored."""
+    """Store a task as claimed; None if nothing was stored: the role may not number claims, or there was a conflict."""
     global _not_before
     try:
         return store(offer.worker_id)
+    except OperationalError as error:
+        if not is_conflict(error):
+            raise
+        return None  # It may read what others write, which the transaction of a serializable session may not.
     except ProgrammingError as error:
         if not is_forbidden(error):
             raise

@@ -142,7 +142,7 @@ class Options:
         reject_unknown(given, OPTION_NAMES, where)
         if given.get("run_after") is not None and given.get("delay") is not None:
             raise ConflictingOptions(where=where, first="delay", second="run_after")
-        checked = {name: _CHECKS[name](value, where) for name, value in given.items() if value is not None}
+        checked = {name: check_value(name, value, where) for name, value in given.items() if value is not None}
         if "delay" in checked:
             checked["run_after"] = None
         if given.get("unique") is False:
@@ -158,6 +158,15 @@ class Options:
         if isinstance(exception, self.no_retry_on):
             return False
         return self.retry_on is None or isinstance(exception, self.retry_on)
+
+
+def check_value(name: str, value: Any, where: str) -> Any:
+    """Return the value of an option as it is kept, checked by itself.
+
+    :param where: the definition or call, for messages.
+    :raises AutotaskError: it is wrong.
+    """
+    return _CHECKS[name](value, where)
 
 
 def _moment(value: Any, option: str, where: str) -> datetime:
@@ -280,6 +289,9 @@ DEFINITION_OPTION_NAMES = tuple(name for name in OPTION_NAMES if name not in ONL
 DJANGO_TASK_OPTION_NAMES = tuple(
     name for name in OPTION_NAMES if name not in ("queue", "priority", "delay", "run_after", "takes_context")
 )
+
+#: The same, and those of Django's own decorator.
+DJANGO_DECORATOR_OPTION_NAMES = ("priority", "queue_name", "backend", "takes_context", *DJANGO_TASK_OPTION_NAMES)
 
 #: Options that ``using()`` may change for one call.
 CALL_OPTION_NAMES = (

@@ -18,6 +18,10 @@ logger = logging.getLogger("autotask")
 
 D = TypeVar("D", bound=Definition[Any, Any])
 
+#: The limits without a number that tasks of Django name, each with the name of the task: these are looked up by their paths,
+#: and not among the definitions.
+named_limits: set[tuple[str, str]] = set()
+
 _definitions: dict[str, Definition[Any, Any]] = {}
 #: The number of definitions that were ever registered.
 _count = 0

@@ -199,7 +199,8 @@ class ClaimedTask(NamedTuple):
     :ivar late: seconds between its expiry and the claim, and then it does not run; None if it has not expired.
     :ivar at_most_once: whether a run that was cut off must not be repeated.
     :ivar timeout: seconds that one attempt may take; None: the worker's limit.
-    :ivar flow: its gates and unique key, as ``autotask.flow.Flow`` writes them; None: it has none.
+    :ivar flow: its gates and unique key, as ``autotask.flow.Flow`` writes them; None: it has no gates, and at most a key that is
+        free with its end.
     :ivar worker_id: the worker that has claimed it.
     :ivar reply: the address of the thread that has handed it over and waits for its end, see ``autotask.answers``; "": nobody.
     """

@@ -14,7 +14,7 @@ from autotask.flow.debounce import Debounce
 from autotask.flow.limits import Limit
 from autotask.flow.rates import Rate
 from autotask.on_end import Webhook
-from autotask.options import DJANGO_TASK_OPTION_NAMES, DefinitionOptions, DjangoTaskOptions
+from autotask.options import DJANGO_DECORATOR_OPTION_NAMES, DefinitionOptions, DjangoTaskOptions
 from autotask.scheduled import ScheduledTask
 from autotask.schedules.crontab import Numbers
 from autotask.schedules.every import Every
@@ -306,7 +306,7 @@ def task(
     from autotask.django_tasks import task_backends
 
     def decorate(function: Callable[..., Any]) -> Any:
-        reject_unknown(options, DJANGO_TASK_OPTION_NAMES, f"@task of {decorating.described(function)}")
+        reject_unknown(options, DJANGO_DECORATOR_OPTION_NAMES, f"@task of {decorating.described(function)}")
         task_class = task_backends[backend].task_class
         known = {field.name for field in dataclasses.fields(task_class)}
         return task_class(

@@ -8,18 +8,20 @@ from collections.abc import Callable, Generator, Iterator
 from types import SimpleNamespace
 
 import pytest
+from django.db import connections
 from django.test import TransactionTestCase
 
-from autotask import handover, registry
+from autotask import registry
 from autotask.companion.pipes import Pipes
 from autotask.handle import TaskHandle
+from autotask.own_worker import own
 from autotask.scheduled import ScheduledTask
 from autotask.store.connection import current, dedicated, execute
 from autotask.worker import scheduler
 from autotask.worker.options import WorkerOptions
 from autotask.worker.worker import Worker
 from tests import gates, tables
-from tests.helpers import PATIENCE, patient
+from tests.helpers import PATIENCE, patient, wait_until_sessions_end
 
 pytest_plugins = ["autotask.pytest_plugin", "tests.children", "tests.refusing", "tests.reporting", "tests.threads"]
 
@@ -82,6 +84,17 @@ def own_schedules(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(scheduler, "registry", SimpleNamespace(schedules=own))
 
 
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[None]:
+    """Before the test databases are dropped, wait for sessions of threads and processes that are about to end."""
+    yield
+    with django_db_blocker.unblock():
+        for connection in connections.all():
+            left = wait_until_sessions_end(connection)
+            connection.close()
+            assert not left, f"sessions in {connection.settings_dict['NAME']} that no test has ended: {left}"
+
+
 @pytest.fixture
 def other_connection(transactional_db):
     """A second connection to the test database, for races and to see what is committed."""
@@ -132,9 +145,9 @@ def worker(start_worker) -> Worker:
 def pipes():
     """The pipes to a companion, as the process has them that it serves."""
     pipes = Pipes()
-    handover.set_line(pipes)
+    own.line = pipes
     yield pipes
-    handover.set_line(None)
+    own.line = None
     pipes.close()
 
 

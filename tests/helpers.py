@@ -1,5 +1,6 @@
 """Helpers of all tests: waits for conditions, and processes that use the test database."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -8,10 +9,17 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from tests import tether
 
 T = TypeVar("T")
+
+#: The other sessions in a database.
+SESSIONS = """
+SELECT pid, application_name, state, left(query, 200) FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,6 +62,27 @@ def wait_until(condition: Callable[[], T], seconds: float = 20.0, what: str = "t
         time.sleep(min(0.25, max(0.02, 2 * (now - looked), (now - began) / 10)))
         looked = time.monotonic()
     return value
+
+
+def wait_until_sessions_end(connection: BaseDatabaseWrapper, seconds: float = 10.0) -> list[Any]:
+    """Wait until no other session uses the database of a connection, and end and return those that stay.
+
+    Threads and processes close their connections a moment after the last test, and a server process may still be busy
+    when its client is gone. PostgreSQL waits only five seconds before it refuses to drop the database.
+    """
+    others = []
+
+    def are_gone() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(SESSIONS)
+            others[:] = cursor.fetchall()
+        return not others
+
+    with contextlib.suppress(AssertionError):
+        wait_until(are_gone, seconds)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", [[pid for pid, *_ in others]])
+    return others
 
 
 def ended(handle: Any, seconds: float = 30.0) -> Any:

@@ -5,6 +5,7 @@ goes no further, and once it is over. What Django says then is the answer, whate
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,10 @@ Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None
 #: The paths of tasks and results. Others, whose requests may take long, get through untouched.
 _PATH = re.compile(r"/[0-9a-f-]{36}/(result/?)?$", re.IGNORECASE)
 
-#: So many requests are inside Django at a time before they are held. When a thousand clients came at once, all of their requests
+#: The methods of requests that may wait.
+_METHODS = ("GET", "HEAD")
+
+#: So many requests to the API are inside Django at a time before they are held. When a thousand clients came at once, all of their requests
 #: would be in memory at a time, and the process would keep that memory.
 AT_A_TIME = 20
 
@@ -69,7 +73,7 @@ def hold_waits(application: Application) -> Application:
             return
         client, hold = _Client(receive), Hold()
         try:
-            async with turns.here():
+            async with turns.here() if _is_of_api(scope) else contextlib.nullcontext():
                 await application({**scope, _KEY: hold}, client.receive, _unless_held(hold, send))
             if hold.pending is not None and await client.waits(hold):
                 await application({**scope, _KEY: hold}, client.again(), send)
@@ -82,7 +86,20 @@ def hold_waits(application: Application) -> Application:
 def _may_wait(scope: MutableMapping[str, Any]) -> bool:
     if scope["type"] != "http" or b"wait=" not in scope.get("query_string", b""):
         return False
-    return _PATH.search(scope["path"]) is not None
+    return scope["method"] in _METHODS and _PATH.search(scope["path"]) is not None
+
+
+def _is_of_api(scope: MutableMapping[str, Any]) -> bool:
+    """Whether ROOT_URLCONF sends a request to the API. If it does not, a middleware may: then its answer is held all the same."""
+    from django.conf import settings
+    from django.urls import resolve
+
+    prefix = settings.FORCE_SCRIPT_NAME or scope.get("root_path", "")
+    try:
+        view = resolve(scope["path"].removeprefix(prefix)).func
+    except Exception:  # There is no such address, or no URLconf can be imported: Django says so.
+        return False
+    return bool(getattr(view, "holds", False))
 
 
 def _unless_held(hold: Hold, send: Send) -> Send:

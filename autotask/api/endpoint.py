@@ -67,6 +67,7 @@ class Endpoint:
 
     :param waits: whether an answer may be held.
     :param methods: the handlers by method. They are sync, and query the database.
+    :ivar holds: the same as *waits*.
     """
 
     csrf_exempt = True  # Keys need no token; sessions are checked by identify().
@@ -75,7 +76,7 @@ class Endpoint:
     _non_atomic_requests = _AllAliases()
 
     def __init__(self, *, waits: bool = False, **methods: Handler) -> None:
-        self._waits = waits
+        self.holds = waits
         self._methods = methods
         if "GET" in methods:
             self._methods["HEAD"] = methods["GET"]
@@ -103,7 +104,7 @@ class Endpoint:
         hold = asgi.hold_of(request)
         if hold is not None and hold.error is not None:
             return _unavailable(request, hold.error)
-        shares = self._waits and reader.serves(request)
+        shares = self.holds and reader.serves(request)
         if shares:
             waiting.let_thread_go()
         waited = hold is not None and hold.over

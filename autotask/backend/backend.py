@@ -9,6 +9,7 @@ from typing import Any
 from django.apps import apps
 from django.core.checks import CheckMessage, Error
 
+from autotask import registry
 from autotask.backend import definition, result as results
 from autotask.backend.definition import SERIALIZER, DjangoTask
 from autotask.backend.task import AutotaskTask, varied
@@ -21,7 +22,7 @@ from autotask.django_tasks import (
     task_enqueued,
 )
 from autotask.exceptions import AutotaskError, UnsuitableFunction
-from autotask.options import DJANGO_TASK_OPTION_NAMES, Options
+from autotask.options import DJANGO_TASK_OPTION_NAMES, Options, check_value
 from autotask.values import PLAIN_NAME
 
 #: The attribute of a task with its definition, and the options of the backend that it was made with.
@@ -51,7 +52,9 @@ class AutotaskBackend(BaseTaskBackend):
         """
         deferred = isinstance(task.run_after, timedelta)
         super().validate_task(varied(task, run_after=None) if deferred else task)
-        self._definition(task)
+        limit = self._definition(task).options.concurrency
+        if limit is not None and limit.most is None and limit.name is not None:
+            registry.named_limits.add((task.module_path, limit.name))
 
     def enqueue(self, task: AnyTask, args: Any, kwargs: Any) -> Any:
         """Store a call, send Django's ``task_enqueued``, and return an :class:`~autotask.backend.result.AutotaskResult`.
@@ -115,8 +118,8 @@ class AutotaskBackend(BaseTaskBackend):
                 hint='Add "autotask" to INSTALLED_APPS, and run: python manage.py migrate',
                 id="autotask.E009",
             )
-        for name, problem in self._wrong_options():
-            yield Error(f"TASKS[{self.alias!r}]: the option {name} {problem}", id="autotask.E010")
+        for problem in self._wrong_options():
+            yield Error(f"TASKS[{self.alias!r}]: {problem}", id="autotask.E010")
         for queue in sorted(map(str, self.queues)):
             if not PLAIN_NAME.fullmatch(queue):
                 yield Error(
@@ -125,20 +128,28 @@ class AutotaskBackend(BaseTaskBackend):
                     id="autotask.E011",
                 )
 
-    def _wrong_options(self) -> Iterator[tuple[str, str]]:
+    def _wrong_options(self) -> Iterator[str]:
         known = [SERIALIZER, *(name.upper() for name in DJANGO_TASK_OPTION_NAMES)]
+        where, fit = f"TASKS[{self.alias!r}]", dict[str, Any]()
         for name, value in self.options.items():
             if name not in known:
                 close = difflib.get_close_matches(name, known, 1)
-                yield name, f"is not known (did you mean {close[0]}?)." if close else "is not known."
+                yield f"the option {name} is not known{f' (did you mean {close[0]}?)' if close else ''}."
             elif name == SERIALIZER:
                 if value not in ("json", "pickle"):
-                    yield name, f'must be "json" or "pickle", but is {value!r}.'
+                    yield f'the option {name} must be "json" or "pickle", but is {value!r}.'
             else:
+                option = name.lower()
                 try:
-                    Options.of(f"TASKS[{self.alias!r}]", **{name.lower(): value})
+                    check_value(option, value, where)
                 except AutotaskError as error:
-                    yield name, f"is wrong: {error}"
+                    yield f"the option {name} is wrong: {error}"
+                else:
+                    fit[option] = value
+        try:
+            Options.of(where, **fit)
+        except AutotaskError as error:
+            yield f"the options do not go together: {error}"
 
     def _definition(self, task: AnyTask) -> DjangoTask:
         # Kept with the task, so that calls do not check its options again. Other classes of tasks may have no room for it.

@@ -55,8 +55,6 @@ class DjangoTask(Definition[Any, Any]):
     :raises AutotaskError: its options are invalid.
     """
 
-    hears_ends = True
-
     def __init__(self, task: AnyTask) -> None:
         where = f"@task of {task.module_path}"
         options = Options.of(where, **_options(task))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Self, Unpack
 
+from autotask.decorating import described
 from autotask.django_tasks import AnyTask
 from autotask.flow.debounce import Debounce
 from autotask.flow.keys import Key
@@ -13,9 +14,12 @@ from autotask.flow.limits import Limit
 from autotask.flow.options import OnConflict, UniqueFor, WhenFull
 from autotask.flow.rates import Rate
 from autotask.on_end import Webhook
-from autotask.options import DJANGO_TASK_OPTION_NAMES, DjangoTaskOptions, Exceptions
+from autotask.options import DJANGO_DECORATOR_OPTION_NAMES, DJANGO_TASK_OPTION_NAMES, DjangoTaskOptions, Exceptions
 from autotask.retry import Backoff
 from autotask.values import Seconds, reject_unknown
+
+#: Fields that Django itself gives to the task, besides the options of its decorator.
+_OF_TASK = {"func", "run_after"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,15 @@ class AutotaskTask(AnyTask):
     on_end: Webhook | Sequence[Webhook] | None = None
     json_schema: Mapping[str, Any] | None = None
     api: bool | None = None
+
+    def __new__(cls, **given: Any) -> Self:
+        """Refuse an unknown option: Django's decorator passes on whatever it was given.
+
+        :raises UnknownOption: an option is not known. (A TypeError.)
+        """
+        where = f"@task of {described(given.get('func'))}"
+        reject_unknown(given.keys() - _OF_TASK, DJANGO_DECORATOR_OPTION_NAMES, where)
+        return super().__new__(cls)
 
     def using(
         self,

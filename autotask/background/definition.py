@@ -13,6 +13,7 @@ from autotask.conf import settings
 from autotask.context import TaskContext
 from autotask.definition import Definition
 from autotask.options import Options
+from autotask.own_worker import own
 from autotask.store import background, enqueue, inbox, many
 from autotask.store.connection import current, is_alone
 from autotask.store.enqueue import NewTask
@@ -84,7 +85,7 @@ class BackgroundDefinition(Definition[Any, Any]):
 
     def _put_calling(self, connection: BaseDatabaseWrapper, task: NewTask) -> bool:
         """Store a message and notify its host at once, if this process has no companion to do that; return whether it was."""
-        if handover.has_line() or settings.IMMEDIATE or not task.kind.is_plain_message or not is_alone(connection):
+        if own.line is not None or settings.IMMEDIATE or not task.kind.is_plain_message or not is_alone(connection):
             return False
 
         def store(telling: bool) -> None:

@@ -13,16 +13,16 @@ from autotask.flow.limits import QUEUE
 def check_limit_names(**_: Any) -> list[CheckMessage]:
     """autotask.E016: a task names a limit that has no number."""
     known = valid("LIMITS", {})
-    limits = [(definition, limit) for definition in registry.definitions() if (limit := definition.options.concurrency)]
+    limits = [(definition.name, definition.options.concurrency) for definition in registry.definitions()]
+    named = {(task, str(limit.name)) for task, limit in limits if limit is not None and limit.most is None}
     return [
         Error(
-            f"The task {definition.name!r} has the limit {limit.name!r}, which is not in AUTOTASK_LIMITS.",
-            hint=f"{did_you_mean(str(limit.name), known)}Add it to AUTOTASK_LIMITS, with the number of tasks that may run at "
-            "a time.",
+            f"The task {task!r} has the limit {name!r}, which is not in AUTOTASK_LIMITS.",
+            hint=f"{did_you_mean(name, known)}Add it to AUTOTASK_LIMITS, with the number of tasks that may run at a time.",
             id="autotask.E016",
         )
-        for definition, limit in limits
-        if limit.most is None and limit.name not in known
+        for task, name in sorted(named | registry.named_limits)
+        if name not in known
     ]
 
 

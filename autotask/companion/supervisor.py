@@ -9,13 +9,13 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
-from autotask import django_setup, handover
+from autotask import django_setup
 from autotask.companion import family, interpreter, site_settings
 from autotask.companion.meeting_place import meeting_place
 from autotask.companion.pipes import Pipes
 from autotask.conf import settings
+from autotask.own_worker import own
 from autotask.processes import module_path, streams
-from autotask.store import notify
 
 logger = logging.getLogger("autotask.companion")
 
@@ -57,13 +57,11 @@ class Supervisor:
             raise
         # With one worker for all processes of the host, that of this process may be standing by.
         if settings.COMPANION != "host":
-            notify.set_waker(self._pipes.wake_worker)
-            handover.set_line(self._pipes)
+            own.wake, own.line = self._pipes.wake_worker, self._pipes
 
     def forget(self) -> None:
         """Drop everything in a fork of the process, where it belongs to the parent."""
-        notify.set_waker(None)
-        handover.set_line(None)
+        own.wake = own.line = None
         self._pipes.close()
         if self._membership:
             self._membership.forget()

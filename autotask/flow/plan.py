@@ -1,7 +1,7 @@
 """Plans: what flow control does with the calls of one task, worked out once for all of them."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,6 +15,9 @@ from autotask.texts.masks import Masks
 
 #: Returns the arguments of a call by position, by the names of all parameters.
 Bound = Callable[[tuple[Any, ...]], Mapping[str, Any]]
+
+#: Of these parameters, the arguments at their places are not the values.
+_OF_ANY_NUMBER = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 
 #: The prefix of the buckets from which a call draws its token.
 UNIQUE = "unique:"
@@ -93,6 +96,7 @@ class Plan:
         varies = any(keyed) or (options.rate is not None and callable(options.rate.cost))
         #: The flow of all calls, if their arguments make no difference.
         self._fixed = None if varies else self._made(None)
+        self._quick = self._quick_keys()
 
     @classmethod
     def of(cls, name: str, options: FlowOptions, signature: inspect.Signature, site: Site) -> "Plan | None":
@@ -120,16 +124,24 @@ class Plan:
 
         :param bound: returns the arguments of such a call by the names of all parameters.
         """
-        if self._has_gates or self._unique_key is None:
+        if (quick := self._quick) is None:
             return lambda args: self.flow(bound(args))
         begin = self._unique_prefix
-        quick = self._site.writer.prepared(self._unique_key, tuple(self._signature.parameters))
 
         def written(args: tuple[Any, ...]) -> str | None:
             text = quick(args)
             return self._made(self._bound(bound(args))).unique_key if text is None else f"{begin}({text})"
 
         return written
+
+    def quick_key(self, args: tuple[Any, ...]) -> str | None:
+        """Return the unique key of a call by position that has nothing else, if it is made of integers: in a third of the time.
+
+        :param args: they fit the function.
+        :returns: None for other calls: ask :meth:`throttle` and :meth:`flow`.
+        """
+        text = None if self._quick is None else self._quick(args)
+        return None if text is None else f"{self._unique_prefix}({text})"
 
     def throttle(self, arguments: Mapping[str, Any]) -> Throttle | None:
         """Return the bucket from which a call draws its tokens: for ``throttle``, and for ``unique_for`` in seconds."""
@@ -168,6 +180,13 @@ class Plan:
         if options.unique is None or not isinstance(options.unique_for, str):
             return "", None
         return (UNTIL_CLAIMED if options.unique_for == WAITING else "") + self._name, options.unique
+
+    def _quick_keys(self) -> Callable[[Sequence[Any]], str | None] | None:
+        """Return a writer of the keys of calls by position that have nothing but their unique keys; None: there are others."""
+        kinds = {parameter.kind for parameter in self._signature.parameters.values()}
+        if self._has_gates or self._unique_key is None or kinds & _OF_ANY_NUMBER:
+            return None
+        return self._site.writer.prepared(self._unique_key, tuple(self._signature.parameters))
 
     def _made(self, bound: inspect.BoundArguments | None) -> Flow:
         gates = tuple(self._gates(bound)) if self._has_gates else ()

@@ -102,13 +102,19 @@ FROM (SELECT %(id)s::uuid AS id) AS mine
 """
 
 
-def be_alive(connection: BaseDatabaseWrapper, id: uuid.UUID) -> None:
-    """Have a worker be handed tasks as long as this session lives."""
+def be_alive(connection: BaseDatabaseWrapper, id: uuid.UUID) -> bool:
+    """Have a worker be handed tasks as long as this session lives.
+
+    :returns: whether it is this session that counts; False: a former one still does, and the worker has to try again, to be
+        handed tasks after its end as well.
+    """
     try:
         execute(connection, _BE_ALIVE, {"id": id})
     except OperationalError as error:
         if not is_locked(error):
             raise
+        return False
+    return True
 
 
 #: Seconds for which a worker that stops waits for calls that have handed it something.

@@ -11,12 +11,11 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from django.db import ProgrammingError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import notify
 from autotask.store.connection import execute, rows
-from autotask.store.errors import is_forbidden
+from autotask.store.errors import is_conflict, is_forbidden
 
 #: The prefix of the name of a background worker's definition.
 PREFIX = "background:"
@@ -239,7 +238,7 @@ def store_and_call(connection: BaseDatabaseWrapper, name: str, store: Callable[[
     except BaseException as error:
         with _calling:
             _called_at.pop(name, None)  # Nobody was told.
-        if not isinstance(error, ProgrammingError) or not is_forbidden(error):
+        if not (is_forbidden(error) or is_conflict(error)):
             raise
         return False
     return True

@@ -76,7 +76,8 @@ _HELD = {
     "unknown_for": "extract(epoch FROM clock_timestamp() - t.unknown_since)::float8",
     "ready_at": "t.ready_at AT TIME ZONE 'UTC'",
     "scheduled_for": "t.scheduled_for AT TIME ZONE 'UTC'",
-    "flow": "t.flow::text",
+    # A task with no more than a unique key frees that with its outcome, like a plain one: it has no slots to hand on.
+    "flow": "CASE WHEN t.passed IS NOT NULL OR t.flow ? 'once' THEN t.flow::text END",
     "late": "CASE WHEN t.expires_at <= at THEN extract(epoch FROM at - t.expires_at)::float8 END",
 }
 #: Of a task ``t`` in a new claim with ``number`` and ``at``, at its ``place``.
@@ -301,7 +302,7 @@ meant AS MATERIALIZED (SELECT t.id, f.number, f.at FROM forgotten f {_ITS_TASKS}
 released AS (
     UPDATE autotask_task t
     SET state = CASE WHEN {marks.FOLLOWS} THEN 8 ELSE 1 END,
-        ready_at = CASE WHEN NOT {marks.FOLLOWS} THEN clock_timestamp() END, unique_key = {columns.KEY_AGAIN},
+        ready_at = CASE WHEN NOT {marks.FOLLOWS} THEN {ready.AGAIN_AT} END, unique_key = {columns.KEY_AGAIN},
         started_at = meant.at
     FROM meant WHERE t.id = ANY(ARRAY(SELECT id FROM meant)) AND t.id = meant.id
     RETURNING {ready.RETURNING}, t.gate

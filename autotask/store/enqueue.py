@@ -120,18 +120,6 @@ RETURNING number << {claims.PLACE_BITS}
 """
 
 
-# A task that is unique, and has no gates. It is stored unless another one has the key.
-NOW_UNLESS_TAKEN = f"""
-WITH stored AS (
-    INSERT INTO autotask_task ({_COLUMNS}, flow, unique_key)
-    VALUES ({_VALUES}, %s, %s)
-    {columns.UNLESS_TAKEN}
-    RETURNING {ready.RETURNED}
-)
-{ready.come("stored")}
-"""
-
-
 # Due tasks are inserted as ready; only others have to be promoted later. The clock is read once, so that the moments of a
 # row do not contradict each other. clock_timestamp() and not now(): in a long transaction now() is long ago.
 def _insert(kind: str, task: str, ready: str, kinds: str = "", tasks: str = "", **more: str) -> str:
@@ -191,6 +179,19 @@ SELECT pg_notify({lines.channel("worker_id")}, number || ' ' || %(words)s::text)
 UNION ALL
 {_TELLING} WHERE NOT EXISTS (SELECT FROM chosen)
 """
+
+# A task that is unique, and has no gates. It is stored unless another one has the key.
+_UNLESS_TAKEN = f"""
+WITH stored AS (
+    INSERT INTO autotask_task ({_COLUMNS}, flow, unique_key)
+    VALUES ({_NAMED_VALUES}, %(flow)s::jsonb, %(unique_key)s::text)
+    {columns.UNLESS_TAKEN}
+    RETURNING {ready.RETURNED}
+),
+come AS ({ready.come("stored")})
+"""
+NOW_UNLESS_TAKEN = f"{_UNLESS_TAKEN}SELECT 1 FROM stored"
+NOW_UNLESS_TAKEN_TELLING = _UNLESS_TAKEN + _TELLING
 
 # Each kind is written once. The tasks are ready a microsecond apart, to keep their order, and because the lower bound of a
 # claim cannot distinguish tasks that are ready at the same moment.
@@ -284,11 +285,9 @@ def insert_handing(connection: BaseDatabaseWrapper, task: NewTask, words: str) -
     :param task: its kind is plain; outside a transaction.
     :param words: the words of the notification.
     """
-    id, kind, arguments, payload, *_ = task
     line = lines.current()
-    said = {"id": id.hex, "name": kind.name, "queue": kind.queue, "priority": kind.priority, "retries": kind.retries}
-    said |= {"ttl": kind.ttl, "arguments": arguments, "payload": payload, "words": words}
-    rows_for_caller(connection, NOW_HANDING, {**said, "mark": line.mark, "secret": line.secret})
+    params = {**_named(task), "words": words, "mark": line.mark, "secret": line.secret}
+    rows_for_caller(connection, NOW_HANDING, params)
 
 
 def insert_claimed(connection: BaseDatabaseWrapper, task: NewTask, worker_id: uuid.UUID) -> int:
@@ -301,18 +300,31 @@ def insert_claimed(connection: BaseDatabaseWrapper, task: NewTask, worker_id: uu
         return int(cursor.fetchone()[0])
 
 
+def _named(task: NewTask) -> dict[str, Any]:
+    id, kind, arguments, payload, *_ = task
+    said = {"id": id.hex, "name": kind.name, "queue": kind.queue, "priority": kind.priority, "retries": kind.retries}
+    return {**said, "ttl": kind.ttl, "arguments": arguments, "payload": payload}
+
+
 def _plain(task: NewTask) -> tuple[str | int | float | bytes, ...]:
     id, kind, arguments, payload, *_ = task
     return id.hex, kind.name, kind.queue, kind.priority, kind.retries, kind.ttl, arguments, payload
 
 
-def insert_flowing(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> set[uuid.UUID]:
+def has_only_key(task: NewTask) -> bool:
+    """Whether a task is plain but for its unique key."""
+    return task.kind.is_plain and task.throttle is None and not task.any_flow.gates
+
+
+def insert_flowing(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], telling: bool = False) -> set[uuid.UUID]:
     """Insert tasks of which some have gates or a unique key.
 
+    :param telling: whether to notify workers, too, of a task for which :func:`has_only_key` is true.
     :returns: the ids of those that were inserted. The unique keys of the others were taken.
     """
     if len(tasks) == 1 and tasks[0].kind.is_plain and not (flow := tasks[0].any_flow).gates:
-        stored = execute(connection, NOW_UNLESS_TAKEN, (*_plain(tasks[0]), flow.stored, flow.unique_key))
+        params = {**_named(tasks[0]), "flow": flow.stored, "unique_key": flow.unique_key}
+        stored = rows_for_caller(connection, NOW_UNLESS_TAKEN_TELLING if telling else NOW_UNLESS_TAKEN, params)
         return {tasks[0].id} if stored else set()
     parts = list(parted(tasks))
     with transaction.atomic(using=connection.alias) if len(parts) > 1 else contextlib.nullcontext():

@@ -13,10 +13,11 @@ from django.db import ProgrammingError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
+from autotask.own_worker import own
 from autotask.processes import readable
 from autotask.store import addressee, hearing
 from autotask.store.connection import execute, is_alone, rows
-from autotask.store.errors import is_forbidden, is_missing, is_program_limit
+from autotask.store.errors import is_conflict, is_forbidden, is_missing, is_program_limit
 
 R = TypeVar("R")
 
@@ -52,7 +53,6 @@ Place = tuple[str, str]
 #: (PostgreSQL source, ``asyncQueueAdvanceTail`` in ``commands/async.c``.)
 USAGE = "SELECT pg_notification_queue_usage()"
 
-_waker: Callable[[], None] | None = None
 _throttle = threading.Lock()
 _last_sent = float("-inf")
 _last_said = float("-inf")
@@ -69,12 +69,6 @@ def ended_channel(id: uuid.UUID) -> str:
 def worker_channel(id: uuid.UUID) -> str:
     """Return the channel that is notified when a running task of a worker is to be cancelled."""
     return f"autotask_worker_{id.hex}"
-
-
-def set_waker(waker: Callable[[], None] | None) -> None:
-    """Set how this process wakes its own worker; None: it has none, and sends NOTIFY instead."""
-    global _waker
-    _waker = waker
 
 
 def _renew_in_fork() -> None:
@@ -100,34 +94,37 @@ def wake_after_commit(connection: BaseDatabaseWrapper, place: Place | None = Non
 
 def _wake(connection: BaseDatabaseWrapper, place: Place | None) -> None:
     try:
-        if _waker is not None:
-            _waker()
+        if own.wake is not None:
+            own.wake()
         else:
             send(connection, place)
     except Exception as error:  # The task is stored, and polling finds it: the call must not fail.
         logger.warning("Workers could not be notified of new work: %s", error)
 
 
-def store_and_wake(connection: BaseDatabaseWrapper, store: Callable[[bool], object], place: Place) -> None:
+def store_and_wake(connection: BaseDatabaseWrapper, store: Callable[[bool], bool], place: Place) -> None:
     """Store one task, and wake a worker as soon as it is committed.
 
     Where the statement is a transaction of its own, it notifies as well: a NOTIFY by itself is another transaction, for which
     the disk is waited for once more.
 
-    :param store: runs the statement; its argument says whether that is to notify.
+    :param store: runs the statement, and returns whether the task is stored; its argument says whether that is to notify.
     """
-    if _waker is None and is_alone(connection) and _sees() and _may_send():
+    if own.wake is None and is_alone(connection) and _sees() and _may_send():
         try:
-            tell_or_not(connection, store)
+            if not tell_or_not(connection, store):
+                _told_nobody()
             return
         except ProgrammingError as error:
             _told_nobody()
             _is_blind(error)
-        except Exception:
+        except Exception as error:
             _told_nobody()
-            raise
-    store(False)
-    wake_after_commit(connection, place)
+            if not is_conflict(error):
+                raise
+            # A serializable transaction may not read what others write, as that statement does. The next one reads nothing.
+    if store(False):
+        wake_after_commit(connection, place)
 
 
 def send(connection: BaseDatabaseWrapper, place: Place | None = None) -> None:
@@ -163,7 +160,7 @@ def _is_blind(error: ProgrammingError) -> None:
 
 
 def _told_nobody() -> None:
-    """Let the next call notify, however soon it comes: the statement that was to do it has failed."""
+    """Let the next call notify, however soon it comes: the statement that was to do it has failed, or stored nothing."""
     global _last_sent
     _last_sent = float("-inf")
 

@@ -85,6 +85,11 @@ WHERE kept_until < statement_timestamp() - %(longer)s * interval '1 s' AND {SETT
 ORDER BY kept_until LIMIT %(limit)s
 """
 
+#: The condition that there is one. A part of another statement.
+SOME_ARE_OLD = f"""(
+SELECT true FROM autotask_result WHERE kept_until < statement_timestamp() AND {SETTLED} ORDER BY kept_until LIMIT 1
+) IS NOT NULL"""
+
 PRUNABLE = f"""
 SELECT count(*) FROM autotask_result
 WHERE kept_until < statement_timestamp() - %(longer)s * interval '1 s' AND {SETTLED}

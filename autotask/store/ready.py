@@ -22,6 +22,10 @@ RETURNED = RETURNING.replace("t.", "")
 IS_OF = "(r.queue, r.priority, r.executor, r.ready_at, r.id) = (t.queue, t.priority, t.executor, t.ready_at, t.id)"
 
 
+#: When a task ``t`` that is released became ready: then, so that it keeps its place. A suspect waits again for a worker that is
+#: idle: any worker takes one that has waited long.
+AGAIN_AT = "CASE WHEN t.lost = 0 THEN coalesce(t.ready_at, clock_timestamp()) ELSE clock_timestamp() END"
+
 #: The state of a task ``t``, when only a few are read: a task that does not wait runs, and this table has an index for that.
 STATE = f"""CASE WHEN t.state = {State.READY:d} AND NOT EXISTS (SELECT FROM autotask_ready r WHERE {IS_OF})
     THEN {State.RUNNING:d}::smallint ELSE t.state END"""

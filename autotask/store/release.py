@@ -41,7 +41,7 @@ released AS (
     SET state = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 WHEN {marks.FOLLOWS} THEN 8 ELSE 1 END,
         run_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN clock_timestamp() + o.delay * interval '1 s'
                       ELSE t.run_at END,
-        ready_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested OR {marks.FOLLOWS} THEN NULL ELSE clock_timestamp() END,
+        ready_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested OR {marks.FOLLOWS} THEN NULL ELSE {ready.AGAIN_AT} END,
         passed = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 ELSE 1 END * t.passed,
         unique_key = {columns.KEY_AGAIN}, started_at = o.claimed_at,
         unknown_since = CASE WHEN o.unknown THEN coalesce(t.unknown_since, clock_timestamp())

@@ -136,8 +136,10 @@ SELECT t.id FROM autotask_claim c CROSS JOIN LATERAL unnest(c.ids) AS u(id) JOIN
 WHERE {_UNREGISTERED} AND t.id <> ALL(%(spared)s::uuid[]) ORDER BY t.id
 """
 
-#: Whether there are claims of workers that are not registered.
-LEFT = f"SELECT EXISTS (SELECT 1 FROM autotask_claim c WHERE {_UNREGISTERED})"
+#: The condition that there are claims of workers that are not registered. A part of another statement, too.
+SOME_ARE_LEFT = f"EXISTS (SELECT 1 FROM autotask_claim c WHERE {_UNREGISTERED})"
+
+LEFT = f"SELECT {SOME_ARE_LEFT}"
 
 _RESCUE_THESE = f"""
 WITH {_LOST_CLAIM.format(which=f"c.ids && %(id)s::uuid[] AND {_UNREGISTERED}")}

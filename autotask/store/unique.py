@@ -127,16 +127,21 @@ SELECT id FROM replaced
 
 
 def store(
-    connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Terms, tokens: Sequence[Throttle] = ()
+    connection: BaseDatabaseWrapper,
+    tasks: Sequence[NewTask],
+    terms: Terms,
+    tokens: Sequence[Throttle] = (),
+    telling: bool = False,
 ) -> dict[uuid.UUID, Stored]:
     """Store calls in the caller's transaction, except those for which there is a task already.
 
     :param tokens: from which bucket each call draws, if their definition has one; not together with "replace".
+    :param telling: whether to notify workers, too, if a single task with no more than a key is stored.
     :returns: what became of the calls for which there is a task already, by the ids that they would have had.
     :raises AlreadyEnqueued: there is a task already, and the terms say "raise"; then nothing is stored.
     """
     if len(tasks) == 1 and not tokens and not terms.merges:
-        return _insert(connection, tasks, terms)
+        return _insert(connection, tasks, terms, telling)
     # With a savepoint if the call may be refused, or a function that merges may fail, and the caller goes on.
     with transaction.atomic(using=connection.alias, savepoint=terms.merges or terms.on_conflict == "raise"):
         late = draws.draw(connection, tokens, [task.id for task in tasks]) if tokens else {}
@@ -161,14 +166,16 @@ class _Taken(NamedTuple):
     begun: bool = False
 
 
-def _insert(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Terms) -> dict[uuid.UUID, Stored]:
+def _insert(
+    connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Terms, telling: bool = False
+) -> dict[uuid.UUID, Stored]:
     """Insert the tasks whose keys are free, and say what becomes of the others."""
     found: dict[uuid.UUID, Stored] = {}
     remaining = many.insert_unique(connection, tasks)
     for _ in range(TRIES):
         if not remaining:
             return found
-        inserted = enqueue.insert_flowing(connection, remaining)
+        inserted = enqueue.insert_flowing(connection, remaining, telling)
         if len(inserted) == len(remaining):
             return found
         remaining = [task for task in remaining if task.id not in inserted]

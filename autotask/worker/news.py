@@ -1,6 +1,7 @@
 """Notifications to the loop while it works and while it sleeps."""
 
 import logging
+import time
 import uuid
 from collections.abc import Callable
 
@@ -13,6 +14,9 @@ from autotask.store.listening import Listening
 from autotask.wakeup import Wakeup
 
 logger = logging.getLogger("autotask.worker")
+
+#: Seconds after which a worker whose former session still counts as alive tries again to have the present one do so.
+TRY_AGAIN = 30.0
 
 
 class News:
@@ -43,6 +47,8 @@ class News:
         #: Whether NOTIFY has said so.
         self._notified = False
         self.was_told = False
+        #: When to try again to be alive with this connection, on the monotonic clock.
+        self._be_alive_at = float("inf")
 
     @property
     def hears(self) -> bool:
@@ -52,9 +58,11 @@ class News:
     def listen(self) -> None:
         """Listen on a new connection once it is known that notifications arrive there. Otherwise the loop polls."""
         if not self._listening.renew():
+            if self._listening.hears and time.monotonic() >= self._be_alive_at:
+                self._be_alive()
             return
         if self._listening.hears:
-            addressee.be_alive(self.connection.wrapper, self._worker_id())
+            self._be_alive()
             self._beat()  # Others may hand it tasks from now on.
         if self.connection.pooled:
             logger.info(
@@ -63,6 +71,11 @@ class News:
                 if self._listening.hears
                 else "that shares sessions, so LISTEN does not work: looking for work by polling",
             )
+
+    def _be_alive(self) -> None:
+        self._be_alive_at = float("inf")
+        if not addressee.be_alive(self.connection.wrapper, self._worker_id()):
+            self._be_alive_at = time.monotonic() + TRY_AGAIN
 
     def sleep(self, seconds: float) -> bool:
         """Sleep, and return whether the loop was woken."""

@@ -1,7 +1,6 @@
 """Service: enqueue what tells others of the end of tasks."""
 
 import logging
-import random
 import time
 from collections.abc import Callable
 
@@ -11,7 +10,9 @@ from autotask.conf import settings
 from autotask.notifications.delivery import calls
 from autotask.store import notices
 from autotask.store.notices import Delivery, Untold
+from autotask.store.survey import Chore
 from autotask.task import State
+from autotask.worker.chores import Chores
 
 logger = logging.getLogger("autotask.worker")
 
@@ -36,24 +37,26 @@ class Notifier:
     """Enqueues a delivery for each ended task of which somebody is to be notified.
 
     It looks when this worker has ended such a task, then only at the last ends: if a mail server is away, any number of older
-    ones may wait for it. Rarely, it looks at all: for tasks that ended without a worker, or whose delivery is lost. Any number
-    of workers may do this at once.
+    ones may wait for it. Rarely, if there are any, it looks at all: for tasks that ended without a worker, or whose delivery is
+    lost. Any number of workers may do this at once.
 
+    :param chores: say whether there is any task of which somebody is still to be notified.
     :param wake: called when deliveries were enqueued.
     """
 
     doing = "enqueue notices of ended tasks"
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, chores: Chores, wake: Callable[[], None]) -> None:
+        self._chores = chores
         self._wake = wake
-        self._looked_at = self._all_at = float("-inf")
+        self._looked_at = float("-inf")
         # Not at once: if no worker has run for a week, this one takes them now.
         self._abandon_at = time.monotonic() + ABANDON_EVERY
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Enqueue a piece of what there is to tell."""
         now = time.monotonic()
-        looks_at_all = now >= self._all_at
+        looks_at_all = Chore.NOTICES in self._chores
         if now >= self._abandon_at:
             notices.abandon(connection, PATIENCE)
             self._abandon_at = now + ABANDON_EVERY
@@ -68,8 +71,8 @@ class Notifier:
             return PAUSE
         self._looked_at = now
         if looks_at_all:
-            self._all_at = now + settings.LEASE * random.uniform(0.8, 1.2)
-        return max(0.0, self._all_at - time.monotonic())
+            self._chores.done(Chore.NOTICES)
+        return max(0.0, self._abandon_at - time.monotonic())
 
 
 def _settle(connection: BaseDatabaseWrapper, untold: Untold) -> None:

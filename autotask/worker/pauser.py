@@ -9,15 +9,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.store import claim, paused_tasks
 from autotask.store.claim import Lane
 from autotask.store.paused_tasks import FIRST, Look, Slot
+from autotask.store.survey import Chore
+from autotask.worker.chores import Chores
 from autotask.worker.paused import Paused
 
 logger = logging.getLogger("autotask.worker")
 
 #: Seconds between two looks while something is paused, or tasks are held that could go.
 LOOK_EVERY = 1.0
-
-#: The same while nothing is paused as far as this worker knows: for tasks that another one has held in the last moment.
-SWEEP_EVERY = 30.0
 
 #: Seconds between two pieces while there is more to move: the other services run in between.
 PAUSE = 0.005
@@ -35,15 +34,18 @@ class Pauser:
     Several workers may do this at once: each takes the rows that no other one has locked.
 
     :param paused: what is paused, as far as the loop knows.
+    :param chores: say whether there is a pause, or a task that another worker has held in the last moment of one.
     :param changed: called when there is more to claim.
     """
 
     doing = "hold paused tasks"
 
-    def __init__(self, paused: Paused, changed: Callable[[], None]) -> None:
+    def __init__(self, paused: Paused, chores: Chores, changed: Callable[[], None]) -> None:
         self._paused = paused
+        self._chores = chores
+        self._has_seen_some = False
         self._changed = changed
-        self._due = self._sweep_at = self._walk_at = self._walk_began = float("-inf")
+        self._due = self._walk_at = self._walk_began = float("-inf")
         #: The position of the current walk among the slots; None: it has left them behind.
         self._slot: Slot | None = None
         #: The lanes that it has not left behind, and how far it is in the last of them; None: there is no walk.
@@ -54,10 +56,12 @@ class Pauser:
         """Look, and move a piece of what there is to move."""
         now = time.monotonic()
         # A run before its time means that somebody has paused or resumed something.
-        if now >= self._due and now < self._sweep_at and not (self._paused or self._paused.limits):
+        may_be_some = Chore.PAUSES in self._chores or self._has_seen_some or now < self._due
+        if not (may_be_some or self._paused or self._paused.limits):
             return self._wait(LOOK_EVERY)
         look = paused_tasks.look(connection)
-        self._sweep_at = now + (LOOK_EVERY if look.exists else SWEEP_EVERY)
+        self._has_seen_some = look.exists
+        self._chores.done(Chore.PAUSES)
         if look.is_over and (ended := paused_tasks.end(connection)):
             logger.info("%d pause%s over", ended, " is" if ended == 1 else "s are")
             self._changed()

@@ -12,10 +12,12 @@ from autotask import handover
 from autotask.conf import settings
 from autotask.offer import OVERDUE, Offer, Offers
 from autotask.store import background
+from autotask.store.survey import Chore
 from autotask.task import ClaimedTask
 from autotask.texts.render import count
 from autotask.wakeup import Wakeup
 from autotask.worker.caretaker import Caretaker
+from autotask.worker.chores import Chores
 from autotask.worker.claiming.claimer import Claimer
 from autotask.worker.held import HeldTasks
 from autotask.worker.outcome import Released
@@ -36,6 +38,7 @@ class Receiver:
     :param offers: the recorder may make some as well.
     :param serves_all: returns whether this worker leaves no task to others.
     :param caretaker: takes the messages for background workers, and the names of those for which something was put.
+    :param chores: say whether there is any claim in the name of this worker.
     :ivar look_at: when to look for lost tasks again.
     :ivar every: seconds between the next look and the one after it.
     :ivar seen: the connection on which it has looked.
@@ -51,6 +54,7 @@ class Receiver:
     claimer: Claimer
     serves_all: Callable[[], bool]
     caretaker: Caretaker
+    chores: Chores
     look_at: float = field(default=float("-inf"), init=False)
     every: float = field(default=float("inf"), init=False)
     seen: BaseDatabaseWrapper | None = field(default=None, init=False)
@@ -123,15 +127,20 @@ class Receiver:
             self.offers.make()
 
     def prepare(self, connection: BaseDatabaseWrapper) -> None:
-        """Look for lost tasks on a new connection, and from time to time."""
-        now = time.monotonic()
-        if self.seen is not connection or now >= self.look_at or self.offers.is_overdue():
-            if self.seen is not connection:
+        """Look for lost tasks on a new connection, and when there may be any."""
+        now, is_new = time.monotonic(), self.seen is not connection
+        is_due = now >= self.look_at
+        doubts = self.offers.is_overdue() or (is_due and self.every <= settings.LEASE)
+        if is_new or doubts or Chore.CLAIMS in self.chores:
+            if is_new:
                 self.caretaker.doubt()  # The word of a message may have been lost with the connection before.
+            self.chores.done(Chore.CLAIMS)
             self.reconcile(connection)
+            self.seen, is_due = connection, True
+        if is_due:
+            # At the latest then, a sleeping loop sees whether a survey has found claims meanwhile.
             self.look_at = now + min(self.every, settings.LEASE)
             self.every *= 2
-            self.seen = connection
 
     def reconcile(self, connection: BaseDatabaseWrapper) -> None:
         """Release tasks that run under the name of this worker without its knowledge, because an answer was lost."""

@@ -1,7 +1,6 @@
 """Service: rescue the tasks of dead workers."""
 
 import logging
-import time
 import uuid
 from collections.abc import Callable
 
@@ -9,8 +8,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.conf import settings
 from autotask.store import rescue
+from autotask.store.survey import Chore
 from autotask.store.workers import Neighbour
 from autotask.texts.render import count
+from autotask.worker.chores import Chores
 from autotask.worker.identity import is_gone
 from autotask.worker.registration import Registration
 
@@ -28,6 +29,7 @@ class Rescuer:
     """Rescues the tasks of dead workers: on this host as soon as the process is gone, else when the lease is over.
 
     :param registration: the entry of this worker, with what the last beat has seen of others.
+    :param chores: say whether there are tasks of workers that are not even in the register.
     :param wake: called when tasks have become ready.
     :param reason: how the predecessor of this worker died, if known.
     :param buried: called with the connection when dead workers were removed from the register.
@@ -38,31 +40,33 @@ class Rescuer:
     def __init__(
         self,
         registration: Registration,
+        chores: Chores,
         wake: Callable[[], None],
         reason: str = "",
         buried: Callable[[BaseDatabaseWrapper], None] = lambda connection: None,
     ) -> None:
         self._registration = registration
+        self._chores = chores
         self._seen = registration.others
         self._buried = buried
         self._wake = wake
         self._reason = reason
         self._refused = rescue.refusals()
         self._neighbours: list[Neighbour] = []
-        self._sweep_at = float("-inf")
+        self._again = False
         self._looks = 0
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Rescue the tasks of workers found dead."""
-        now, overdue, seen = time.monotonic(), False, self._registration.others
+        overdue, seen = False, self._registration.others
         if seen is not self._seen:
             self._seen, self._neighbours, overdue = seen, list(seen.neighbours), seen.overdue
         gone = [neighbour for neighbour in self._neighbours if is_gone(neighbour)]
-        # Tasks of a worker that is not even in the register are found by a sweep once in a while.
-        if gone or overdue or now >= self._sweep_at:
+        if Chore.ORPHANS in self._chores or gone or overdue or self._again:
             self._rescue(connection, [neighbour.id for neighbour in gone])
             self._neighbours = [neighbour for neighbour in self._neighbours if neighbour not in gone]
-            self._sweep_at = now if self._looks and rescue.some_are_left(connection) else now + settings.LEASE
+            self._chores.done(Chore.ORPHANS)
+            self._again = self._looks > 0 and rescue.some_are_left(connection)
         return min(LOOK_EVERY, settings.HEARTBEAT)
 
     def _rescue(self, connection: BaseDatabaseWrapper, gone: list[uuid.UUID]) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError, InterfaceError
@@ -11,9 +11,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask import logs, telemetry
 from autotask.conf import settings
 from autotask.store import model_rows, notify
+from autotask.store.survey import Chore
 from autotask.task import DEFAULT_QUEUE
 from autotask.wakeup import Wakeup
 from autotask.worker import relay
+from autotask.worker.chores import Chores
 from autotask.worker.heartbeat import Heartbeat
 from autotask.worker.log_pruner import LogPruner
 from autotask.worker.lost_attempts import LostAttempts
@@ -29,6 +31,7 @@ from autotask.worker.scheduler import Scheduler
 from autotask.worker.service import Service, ServiceThread
 from autotask.worker.serving import Serving
 from autotask.worker.statistics import Statistics
+from autotask.worker.surveyor import Surveyor
 from autotask.worker.sweeper import Sweeper
 from autotask.worker.writes import Record
 
@@ -37,11 +40,23 @@ if TYPE_CHECKING:
     from autotask.worker.log_book import LogBook
 
 
+#: Who does which rare chore. The loop does the others: it sees them when it wakes up.
+_WHO = {
+    Chore.ORPHANS: Rescuer,
+    Chore.PAUSES: Pauser,
+    Chore.NOTICES: Notifier,
+    Chore.HELD: Sweeper,
+    Chore.GATES: Sweeper,
+    Chore.RESULTS: Pruner,
+}
+
+
 class Services:
     """The services of a worker, in two threads or three. The worker starts and stops them; any thread may hurry them.
 
     :param changed: called when the last look for work may be out of date.
     :param tell: called when other workers have died.
+    :ivar chores: what a survey has found to do, for the loop and for services.
     :ivar log_book: keeps the log lines of tasks, if AUTOTASK_LOGS is set.
     :ivar beats: the thread of the heartbeat. No service that waits for the database may hold it up.
     :ivar relay: the thread that serves model tasks that remote workers run, if this site has any.
@@ -59,20 +74,22 @@ class Services:
         changed: Callable[[], None],
         tell: Callable[[BaseDatabaseWrapper], None],
     ) -> None:
-        wake = wakeup.wake
+        wake, chores = wakeup.wake, Chores()
+        self.chores = chores
         self._statistics = Statistics() if settings.STATISTICS else None
         self.log_book = self._make_log_book()
         services: list[Service] = [
-            Rescuer(registration, wake, options.predecessor, tell),
+            Surveyor(registration, chores, self._hurry, self._note_clock),
+            Rescuer(registration, chores, wake, options.predecessor, tell),
             Scheduler(wake),
-            Pauser(serving.paused, changed),
+            Pauser(serving.paused, chores, changed),
             reporter,
             *([self.log_book] if self.log_book else []),
-            Pruner(),
+            Pruner(chores),
             *([] if logs.folder() is None else [LogPruner()]),
-            Sweeper(wake),
+            Sweeper(chores, wake),
             *([Mender()] if model_rows.tables else []),
-            Notifier(wakeup.call),
+            Notifier(chores, wakeup.call),
             *([self._statistics] if self._statistics else []),
             *([LostAttempts()] if telemetry.used is not None else []),
             *_alerters(options),
@@ -130,6 +147,14 @@ class Services:
             if service is not None:
                 with contextlib.suppress(DatabaseError, InterfaceError):
                     service.run_once(connection())
+
+    def _hurry(self, chores: Iterable[Chore]) -> None:
+        for kind in {_WHO[chore] for chore in chores if chore in _WHO}:
+            self.others.hurry(kind)
+
+    def _note_clock(self, clock: float, at: float) -> None:
+        if self._statistics:
+            self._statistics.note_clock(clock, at)
 
     def _threads(self) -> list[ServiceThread]:
         return [thread for thread in (self.beats, self.relay, self.others) if thread is not None]

@@ -133,13 +133,17 @@ class Statistics:
         if self._unwritten or now >= self._ask_at:
             clock = statistics.add(connection, self._unwritten)
             self._unwritten = {}
-            self._ahead = clock - (now + time.monotonic()) / 2
-            self._ask_at = now + CLOCK_EVERY
+            self.note_clock(clock, (now + time.monotonic()) / 2)
         if now >= self._prune_at:
             if statistics.prune(connection):
                 return PAUSE
             self._prune_at = now + PRUNE_EVERY
         return EVERY
+
+    def note_clock(self, clock: float, at: float) -> None:
+        """Note the clock of the database, and the monotonic moment at which it showed that."""
+        self._ahead = clock - at
+        self._ask_at = at + CLOCK_EVERY
 
     def close(self) -> None:
         """Hear no more of lost tasks."""

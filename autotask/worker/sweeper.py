@@ -1,6 +1,5 @@
 """Service: look after held tasks, whatever else went wrong."""
 
-import random
 import time
 from collections.abc import Callable
 
@@ -8,6 +7,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.conf import settings
 from autotask.store import expiring, sweep
+from autotask.store.survey import Chore
+from autotask.worker.chores import Chores
 
 #: Seconds between two looks at gates that have a mark for a distant moment. An empty bucket must cost nothing, and a rate
 #: becomes faster only with new code, whose workers look when they start.
@@ -26,20 +27,35 @@ class Sweeper:
     Whoever frees a slot leaves a mark, so the marks of the sweep matter only where a limit was raised, or a row was locked by
     somebody who then changed their mind.
 
+    :param chores: say whether there are held tasks, marks, slots or buckets at all.
     :param wake: called when gates were marked.
     """
 
     doing = "look after held tasks"
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, chores: Chores, wake: Callable[[], None]) -> None:
+        self._chores = chores
         self._wake = wake
         self._after = ""
+        self._expire_at = float("inf")
         self._distant_at = float("-inf")
         self._delete_at = time.monotonic() + settings.CLEAN_INTERVAL
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
-        """Mark one piece of the gates, end one of the expired tasks, and now and then delete."""
+        """Mark one piece of the gates, end one of the expired tasks, and now and then delete; if there is anything of that kind."""
         now = time.monotonic()
+        if (Chore.HELD in self._chores or now >= self._expire_at) and self._sweep(connection, now):
+            return PAUSE
+        if Chore.GATES in self._chores and now >= self._delete_at:
+            if sweep.delete(connection):
+                return PAUSE
+            self._chores.done(Chore.GATES)
+            self._delete_at = time.monotonic() + settings.CLEAN_INTERVAL
+        at = min(self._expire_at, self._delete_at) if Chore.GATES in self._chores else self._expire_at
+        return min(settings.LEASE, max(0.0, at - time.monotonic()))
+
+    def _sweep(self, connection: BaseDatabaseWrapper, now: float) -> bool:
+        """Return whether there may be more."""
         distant = now >= self._distant_at
         self._after, marked, expires = sweep.mark(connection, self._after, distant=distant)
         if distant:
@@ -48,10 +64,7 @@ class Sweeper:
         if marked or ended:
             self._wake()
         if self._after or ended == expiring.PIECE:
-            return PAUSE
-        if time.monotonic() >= self._delete_at:
-            if sweep.delete(connection):
-                return PAUSE
-            self._delete_at = time.monotonic() + settings.CLEAN_INTERVAL
-        rest = settings.LEASE * random.uniform(0.8, 1.2)
-        return rest if expires is None else min(rest, max(expires, EXPIRE_EVERY))
+            return True
+        self._chores.done(Chore.HELD)
+        self._expire_at = float("inf") if expires is None else time.monotonic() + max(expires, EXPIRE_EVERY)
+        return False

@@ -10,8 +10,8 @@ from django.db import DatabaseError, InterfaceError
 from autotask import lines, payload, telemetry
 from autotask.conf import settings
 from autotask.offer import Offers
+from autotask.own_worker import own
 from autotask.signals import worker_started, worker_stopping
-from autotask.store import notify
 from autotask.task import COROUTINE, PROCESS, THREAD, ClaimedTask
 from autotask.wakeup import Wakeup
 from autotask.worker import executors, hygiene, log_capture, surroundings, sync_threads
@@ -96,7 +96,10 @@ class Worker:
         self.claimer = self._make_claimer(threads, placement, news)
         parts = self.wakeup, self.shutdown, self.registration, self.held
         offers = Offers(options.offer_fds)
-        receiver = Receiver(offers, *parts, self.recorder, self.claimer, self.serving.serves_all, self.caretaker)
+        receiver = Receiver(
+            *(offers, *parts, self.recorder, self.claimer, self.serving.serves_all, self.caretaker),
+            self.services.chores,
+        )
         self.loop = Loop(options, *parts, news, self.claimer, receiver)
         self._drain = Drain(pools, self.watch, abandoner, self.shutdown, self.wakeup, news, receiver)
 
@@ -187,7 +190,7 @@ class Worker:
             self.loop.news.connection.close()
             self.stalls.stop()
             return False
-        notify.set_waker(self.wakeup.call)
+        own.wake = self.wakeup.call
         logger.info("%s", self.registration.introduction())
         worker_started.send_robust(sender=Worker, **self.registration.facts())
         if not self.options.burst:
@@ -246,7 +249,7 @@ class Worker:
             self._sign_off()
         for pool in self.pools.values():
             pool.close()
-        notify.set_waker(None)
+        own.wake = None
         self.loop.news.connection.close()
         self.stalls.stop()
         if telemetry.used is not None:

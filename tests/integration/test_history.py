@@ -14,7 +14,9 @@ from autotask.management.console import NOT_FOUND
 from autotask.models import PastTask, Result, TaskRecord
 from autotask.store import history, prune
 from autotask.store.connection import current, execute
+from autotask.store.survey import Chore
 from autotask.task import DONE, ERROR, State, new_id
+from autotask.worker.chores import Chores
 from autotask.worker.pruner import PAUSE, Pruner
 from tests.integration.admin.pages import TASKS, act, client_of, ended, listed, page
 from tests.integration.api import tasks
@@ -35,7 +37,7 @@ def pruner():
     """Prune all there is."""
 
     def run() -> None:
-        pruner = Pruner()
+        pruner = Pruner(Chores(Chore))
         while pruner.run_once(current()) == PAUSE:
             pass
 

@@ -15,6 +15,16 @@ HOWTOS = sorted((DOCS / "howto").glob("*.rst"))
 #: All pages but the tables that programs write.
 READ = [ROOT / "CHANGELOG.rst", *(page for page in pages() if not re.search("_figures$", page.stem))]
 
+#: The pages that a newcomer reads first, and those that say how to do something.
+NEWCOMERS = [
+    ROOT / "README.rst",
+    *(
+        DOCS / f"{name}.rst"
+        for name in ("index", "is_it_for_you", "quickstart", "states", "troubleshooting", "tutorial")
+    ),
+    *HOWTOS,
+]
+
 #: Constructions to avoid, with better ones.
 AVOIDED = {
     r"(?:^|[.:;] )What (?!you|happens|works)": "'Tasks that wait', not 'What waits'",
@@ -125,6 +135,24 @@ def test_a_page_uses_plain_english(page: Path):
         for avoided, better in AVOIDED.items()
         if (found := re.search(avoided, paragraph))
     ] == []
+
+
+#: Tables, the terms of lists of definitions, and lists of pages.
+NO_SENTENCES = re.compile(
+    r"^ *=+(?: +=+)+\n(?:.*\n)*? *=+(?: +=+)+\n(?=\n|\Z)|^( *)\S.*\n(?=\1 +(?![*-] )\S)|^ +[\w/]+\n", re.MULTILINE
+)
+
+
+def sentences(page: Path) -> Iterator[str]:
+    """Yield the sentences of a page, and the parts of them that end with a colon or a semicolon."""
+    for paragraph in paragraphs(NO_SENTENCES.sub("\n", page.read_text(encoding="utf-8"))):
+        if not paragraph.startswith((".. ", ":")):
+            yield from re.split(r"(?<=[.:;?!])\s+", re.sub(r":\w+:`(.*?)(?:<.*?>)?`", r"\1", paragraph))
+
+
+@pytest.mark.parametrize("page", NEWCOMERS, ids=lambda page: page.stem)
+def test_sentences_on_the_pages_of_a_newcomer_are_short(page: Path):
+    assert [sentence for sentence in sentences(page) if len(sentence.split()) > 35] == []
 
 
 def test_docstrings_begin_with_a_noun_or_a_verb():

@@ -10,6 +10,7 @@ from hypothesis import given, strategies as st
 
 from autotask import handover
 from autotask.offer import Offer
+from autotask.own_worker import own
 from autotask.store.enqueue import Kind, NewTask
 from autotask.task import MAX_PRIORITY, MIN_PRIORITY
 from autotask.wakeup import handing
@@ -72,7 +73,7 @@ def test_what_was_cut_off_is_refused_too():
 def test_a_call_for_a_background_worker_takes_the_same_way(monkeypatch):
     sent = []
     assert not handover.call_for("shop.tasks.send")
-    monkeypatch.setattr(handover, "_line", SimpleNamespace(hand_over=sent.append))
+    monkeypatch.setattr(own, "line", SimpleNamespace(hand_over=sent.append))
     assert handover.call_for("shop.tasks.send")
     assert [handover.called_for(body) for body in sent] == ["shop.tasks.send"]
     assert not handover.call_for("x" * handover.LARGEST)  # it would not be written at once

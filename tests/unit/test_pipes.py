@@ -6,10 +6,9 @@ import resource
 
 import pytest
 
-from autotask import handover
 from autotask.companion.pipes import Pipes
 from autotask.companion.supervisor import Supervisor
-from autotask.store import notify
+from autotask.own_worker import own
 from autotask.wakeup import Wakeup
 
 
@@ -60,6 +59,6 @@ def test_no_descriptor_is_left_where_there_are_not_enough():
 
 def test_a_fork_hands_nothing_to_the_companion_of_its_parent():
     supervisor = Supervisor()
-    handover.set_line(supervisor._pipes)
+    own.wake, own.line = supervisor._pipes.wake_worker, supervisor._pipes
     supervisor.forget()
-    assert (handover._line, notify._waker) == (None, None)
+    assert (own.wake, own.line) == (None, None)

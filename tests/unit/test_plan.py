@@ -178,6 +178,32 @@ def test_a_throttle_is_a_bucket_and_no_unique_key(options, bucket):
     assert flow(**options, concurrency=1).unique_key is None
 
 
+@pytest.mark.parametrize(
+    ("function", "args", "key"),
+    [
+        (lambda a, b=1: None, (7, 2), "shop.sync(a=7, b=2)"),
+        (lambda a, b=1: None, (7,), None),
+        (lambda a, b=1: None, ("7", 2), None),
+        (lambda a, *rest: None, (7, 2), None),
+        (lambda a, **rest: None, (7,), None),
+    ],
+    ids=["integers", "a default", "a text", "any number", "any names"],
+)
+def test_a_key_of_integers_is_written_at_once_only_where_their_places_are_known(function, args, key):
+    signature = inspect.signature(function)
+    made = Plan.of(NAME, Options.of("here", unique=True), signature, Site())
+    bound = signature.bind(*args)
+    bound.apply_defaults()
+    assert made.quick_key(args) == key
+    assert key in (None, made.flow(bound.arguments).unique_key)
+
+
+def test_a_key_is_not_written_at_once_where_there_is_more_than_that():
+    assert plan(unique=True, concurrency=2).quick_key((7, 1)) is None
+    assert plan(unique=True, unique_for=60).quick_key((7, 1)) is None
+    assert plan(rate="1/s").quick_key((7, 1)) is None
+
+
 def test_a_task_without_parameters_can_be_unique():
     made = Plan.of(NAME, Options.of("here", unique=True), inspect.signature(lambda: None), Site())
     assert made.flow({}).unique_key == f"{NAME}()"

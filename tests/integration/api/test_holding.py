@@ -76,12 +76,14 @@ class Exchange:
         self.sent.append(message)
 
 
-def test_a_site_may_answer_on_one_event_loop_after_another():
+def test_a_site_may_answer_on_one_event_loop_after_another(settings):
+    settings.ROOT_URLCONF = "tests.integration.api.urls"
+
     async def answer(scope, receive, send):
         await asyncio.sleep(0)
 
     async def crowd():
-        scope = {"type": "http", "query_string": b"wait=1", "path": f"/tasks/{uuid.UUID(int=0)}/"}
+        scope = {"type": "http", "method": "GET", "query_string": b"wait=1", "path": f"/tasks/{uuid.UUID(int=0)}/"}
         await asyncio.gather(*(held(scope, None, None) for _ in range(asgi.AT_A_TIME + 1)))
 
     held = hold_waits(answer)
@@ -274,12 +276,51 @@ def test_a_few_requests_at_a_time_are_inside_django_before_they_are_held(applica
     assert (found, statuses) == (2, [200] * 8)
 
 
-def test_other_addresses_get_through_untouched():
+def test_requests_to_other_views_take_no_turn(application, secret, id, monkeypatch):
+    monkeypatch.setattr(asgi, "AT_A_TIME", 2)
+
+    async def ask():
+        async def answer(scope, receive, send):
+            if scope["path"].startswith("/tasks/"):
+                await django(scope, receive, send)
+            else:
+                began.append(scope["path"])
+                await asyncio.sleep(60)
+
+        both, began = hold_waits(answer), []
+        others = [Exchange(both, f"/orders/{id}/?wait=60", secret) for _ in range(5)]
+        await until(lambda: len(began) == 5)
+        answered = await Exchange(both, f"/tasks/{id}/?wait=0.05", secret).answer()
+        for other in others:
+            other.task.cancel()
+        return answered.status
+
+    django = get_asgi_application()
+    assert asyncio.run(ask()) == 200
+
+
+def test_an_api_below_a_prefix_takes_turns(settings):
+    settings.ROOT_URLCONF = "tests.integration.api.urls"
+    path = f"/app/tasks/{uuid.UUID(int=0)}/"
+    assert not asgi._is_of_api({"path": path})
+    assert asgi._is_of_api({"path": path, "root_path": "/app"})
+    settings.FORCE_SCRIPT_NAME = "/app"
+    assert asgi._is_of_api({"path": path})
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        {"type": "http", "method": "GET", "path": "/search/", "query_string": b"wait=20"},
+        {"type": "http", "method": "POST", "path": f"/tasks/{uuid.UUID(int=0)}/", "query_string": b"wait=20"},
+        {"type": "websocket", "path": f"/tasks/{uuid.UUID(int=0)}/", "query_string": b"wait=20"},
+    ],
+)
+def test_other_requests_get_through_untouched(scope):
     scopes = []
 
     async def note_scope(scope, receive, send):
         scopes.append(scope)
 
-    scope = {"type": "http", "path": "/search/", "query_string": b"wait=20"}
     asyncio.run(hold_waits(note_scope)(scope, None, None))
     assert scopes[0] is scope

@@ -42,3 +42,15 @@ def test_a_role_that_may_not_see_the_hosts_stores_its_values_all_the_same(lesser
     handles = [tasks.handle.put(number) for number in range(2)]
     execute(connection, "RESET ROLE")
     assert [handle.status.name for handle in handles if handle] == ["WAITING"] * 2
+
+
+def test_a_value_whose_statement_conflicts_with_others_in_a_serializable_session_is_stored_all_the_same(
+    start: Start, lines: Lines, refuse: Callable[..., Callable[[], None]]
+) -> None:
+    start()
+    tasks.handle.start()
+    wait_until(tasks.handle.is_started)
+    end = refuse("autotask_claim", "INSERT", code="40001")
+    tasks.handle.put(1)
+    end()
+    lines.wait_for("handle", 1)

@@ -3,8 +3,10 @@
 import logging
 import sys
 import uuid
+from importlib import import_module
 from importlib.util import find_spec
 
+import django
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.dispatch import receiver
@@ -12,6 +14,7 @@ from django.dispatch import receiver
 from autotask import registry
 from autotask.backend import AutotaskBackend, AutotaskTask
 from autotask.backend.definition import DjangoTask
+from autotask.checks.about_limits import check_limit_names
 from autotask.django_tasks import (
     InvalidTask,
     TaskResultDoesNotExist,
@@ -189,6 +192,14 @@ def test_the_options_of_autotask_are_options_of_tasks_too():
         tasks.echo.using(retreis=1)
 
 
+def test_an_unknown_option_of_the_decorator_of_django_is_refused_where_it_is_written():
+    decorate = import_module("django.tasks" if django.VERSION >= (6, 0) else "django_tasks").task
+    with pytest.raises(UnknownOption, match=r"@task of .*<locals>\.sync.*'uniq'.*did you mean 'unique'.*queue_name"):
+
+        @decorate(uniq=True)
+        def sync(account_id): ...
+
+
 def test_a_task_of_django_has_gates_and_a_unique_key():
     made = tasks.echo.using(unique=True, concurrency=Limit(1, key=True), when_full="drop")
     arguments = {"value": 7}
@@ -252,12 +263,30 @@ def test_options_have_no_effect_where_the_backend_is_another_one(settings):
         ({}, []),
         ({"OPTIONS": {"SERIALIZER": "json", "RETRIES": 3, "BACKOFF": [1, 2]}}, []),
         ({"OPTIONS": {"SERIALIZER": "yaml", "RETREIS": 3, "TIMEOUT": -1}}, ["autotask.E010"] * 3),
+        ({"OPTIONS": {"UNIQUE": True, "UNIQUE_FOR": 60, "CONCURRENCY": 2, "WHEN_FULL": "drop"}}, []),
+        ({"OPTIONS": {"UNIQUE_FOR": 60, "RATE": "100/fortnight"}}, ["autotask.E010"] * 2),
         ({"QUEUES": ["mail", "two words"]}, ["autotask.E011"]),
     ],
-    ids=["nothing", "good", "options", "queues"],
+    ids=["nothing", "good", "options", "options that need others", "an option without the other", "queues"],
 )
 def test_the_checks_of_django_tell_what_is_wrong_with_the_entry(entry, ids):
     assert [message.id for message in AutotaskBackend("default", entry).check()] == ids
+
+
+def test_the_checks_tell_that_a_task_names_a_limit_that_the_settings_lack(settings, monkeypatch):
+    # Given
+    monkeypatch.setattr(registry, "named_limits", set())
+    settings.AUTOTASK_LIMITS = {"openai": 4}
+    task(concurrency="opnai")(tasks.undecorated)
+    task(concurrency=Limit(name="openai", key=True))(tasks.undecorated)
+
+    # When
+    (problem,) = check_limit_names()
+
+    # Then
+    assert (problem.id, "opnai" in problem.msg, "Did you mean openai?" in problem.hint) == ("autotask.E016", True, True)
+    settings.AUTOTASK_LIMITS = {"opnai": 4, "openai": 4}
+    assert check_limit_names() == []
 
 
 def test_the_checks_tell_that_the_app_is_missing(settings):

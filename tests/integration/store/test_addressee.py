@@ -6,6 +6,7 @@ import uuid
 import pytest
 from django.db import DatabaseError, transaction
 
+from autotask.own_worker import own
 from autotask.store import addressee, enqueue, hearing, notify, workers
 from autotask.store.addressee import FEWEST, WORK_CHANNEL, idle_channel
 from autotask.store.connection import current, execute, rows
@@ -29,7 +30,7 @@ def greet(name): ...
 @pytest.fixture(autouse=True)
 def telling(monkeypatch):
     """Let each call tell workers."""
-    monkeypatch.setattr(notify, "_waker", None)
+    monkeypatch.setattr(own, "wake", None)
     monkeypatch.setattr(notify, "_last_sent", float("-inf"))
     monkeypatch.setattr(notify, "_blind_until", float("-inf"))
 

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import json
 import os
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,9 +13,10 @@ from django.test.utils import CaptureQueriesContext
 
 from autotask import bulk
 from autotask.exceptions import UnsuitableKey
+from autotask.own_worker import own
 from autotask.payload import load_arguments
 from autotask.signals import task_enqueued
-from autotask.store import many, notify
+from autotask.store import many
 from autotask.store.connection import current, execute, rows
 from autotask.store.enqueue import STATED
 from autotask.task import WAITING
@@ -97,7 +99,7 @@ def test_parts_are_stored_in_one_transaction(monkeypatch):
     # Given
     of_a_bulk(monkeypatch, part=10)
     woken, told = [], []
-    monkeypatch.setattr(notify, "_waker", lambda: woken.append(count("autotask_task")))
+    monkeypatch.setattr(own, "wake", lambda: woken.append(count("autotask_task")))
 
     def receiver(sender, signal, task_id, **_):
         told.append(task_id)
@@ -274,17 +276,18 @@ def test_with_unsuitable_values_the_message_of_very_many_unique_calls_has_the_pl
 @pytest.fixture
 def under_row_level_security():
     """The connection has a role to which row-level security applies."""
-    execute(current(), "CREATE ROLE autotask_test_tenant")
-    execute(current(), "GRANT ALL ON ALL TABLES IN SCHEMA public TO autotask_test_tenant")
+    role = f"tenant_{uuid.uuid4().hex}"
+    execute(current(), f"CREATE ROLE {role}")
+    execute(current(), f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
     execute(current(), "ALTER TABLE autotask_task ENABLE ROW LEVEL SECURITY")
     execute(current(), "CREATE POLICY all_rows ON autotask_task USING (true)")
-    execute(current(), "SET ROLE autotask_test_tenant")
+    execute(current(), f"SET ROLE {role}")
     yield
     execute(current(), "RESET ROLE")
     execute(current(), "DROP POLICY all_rows ON autotask_task")
     execute(current(), "ALTER TABLE autotask_task DISABLE ROW LEVEL SECURITY")
-    execute(current(), "DROP OWNED BY autotask_test_tenant")
-    execute(current(), "DROP ROLE autotask_test_tenant")
+    execute(current(), f"DROP OWNED BY {role}")
+    execute(current(), f"DROP ROLE {role}")
 
 
 def test_under_row_level_security_very_many_calls_are_inserted(under_row_level_security, monkeypatch):

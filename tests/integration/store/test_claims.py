@@ -26,6 +26,7 @@ from autotask.store.connection import current, execute, rows
 from autotask.store.follow import Wanted
 from autotask.store.release import Release
 from autotask.task import State
+from autotask.worker.chores import Chores
 from autotask.worker.options import WorkerOptions
 from autotask.worker.registration import Registration
 from autotask.worker.rescuer import Rescuer
@@ -289,7 +290,7 @@ def test_a_rescue_skips_a_claim_whose_outcome_is_not_committed_and_finds_it_late
 def test_a_rescuer_soon_looks_again_for_a_claim_that_was_locked(other_connection):
     # Given: a worker that is gone, with an outcome that is not committed
     registration = Registration(WorkerOptions(), ())
-    rescuer = Rescuer(registration, lambda: None)
+    rescuer = Rescuer(registration, Chores(), lambda: None)
     dead = sign_on(host=registration.identity.host, boot_id=registration.identity.boot_id, pid=2**22 - 1)
     registration.sign_on(current())
     registration.beat(current(), idle=False)

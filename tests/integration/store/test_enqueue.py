@@ -9,6 +9,7 @@ from django.db import IntegrityError, OperationalError, transaction
 from autotask import bulk
 from autotask.exceptions import InvalidArguments, PayloadTooLarge, UnpicklableArgument
 from autotask.handle import TaskHandle
+from autotask.own_worker import own
 from autotask.signals import task_enqueued
 from autotask.store import enqueue, hearing, many, notify
 from autotask.store.connection import current, execute, rows
@@ -36,9 +37,8 @@ class Changed(Exception):
 def woken(monkeypatch):
     """Collect the moments at which a worker would be woken."""
     calls = []
-    notify.set_waker(lambda: calls.append(count("autotask_task")))
-    yield calls
-    notify.set_waker(None)
+    monkeypatch.setattr(own, "wake", lambda: calls.append(count("autotask_task")))
+    return calls
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ def test_a_program_that_commits_by_hand_can_call_too(other_connection):
 
 
 def test_many_calls_are_stored_in_order_with_one_statement(django_assert_num_queries, monkeypatch):
-    monkeypatch.setattr(notify, "_waker", lambda: None)
+    monkeypatch.setattr(own, "wake", lambda: None)
     with django_assert_num_queries(1):
         handles = greet.enqueue_many([("Ann",), {"name": "Bob", "greeting": "Hi"}, ("Carl",)])
     assert all(isinstance(handle, TaskHandle) for handle in handles)
@@ -368,7 +368,7 @@ def test_many_items_may_be_larger_together_than_one_may_be_alone():
 
 
 def test_a_call_is_one_query_whether_or_not_workers_are_told(monkeypatch, django_assert_num_queries):
-    monkeypatch.setattr(notify, "_waker", None)
+    monkeypatch.setattr(own, "wake", None)
     for _ in range(2):
         monkeypatch.setattr(notify, "_last_sent", float("-inf"))
         for _ in range(2):
@@ -381,7 +381,7 @@ def test_a_call_is_one_query_whether_or_not_workers_are_told(monkeypatch, django
 @pytest.mark.parametrize("delay", [0, 60], ids=["plain", "later"])
 def test_a_call_outside_a_transaction_notifies_in_its_own_statement(monkeypatch, other_connection, delay):
     # Given
-    monkeypatch.setattr(notify, "_waker", None)
+    monkeypatch.setattr(own, "wake", None)
     monkeypatch.setattr(notify, "_last_sent", float("-inf"))
     monkeypatch.setattr(
         notify, "_notify", lambda connection: pytest.fail("a second statement, and a second transaction")
@@ -397,9 +397,38 @@ def test_a_call_outside_a_transaction_notifies_in_its_own_statement(monkeypatch,
     assert count("autotask_task") == 1
 
 
+@pytest.mark.parametrize("options", [{}, {"unique_for": "waiting"}], ids=["unfinished", "waiting"])
+def test_a_unique_call_outside_a_transaction_notifies_in_its_own_statement(monkeypatch, other_connection, options):
+    # Given: a call to which the task of another one is returned, so that there was nothing to tell
+    monkeypatch.setattr(own, "wake", None)
+    unique = greet.using(unique=True, **options)
+    first = unique.enqueue("Ada")
+    monkeypatch.setattr(notify, "_last_sent", float("-inf"))
+    monkeypatch.setattr(notify, "_notify", lambda *_: pytest.fail("a second statement, and a second transaction"))
+    execute(other_connection, f"LISTEN {notify.WORK_CHANNEL}")
+    assert unique.enqueue("Ada").id == first.id
+    rows(other_connection, "SELECT 1")
+    assert not hearing.heard(other_connection)
+
+    # When
+    unique.enqueue("Bob")
+
+    # Then
+    rows(other_connection, "SELECT 1")  # Whatever has been told has arrived before the answer to this.
+    assert list(hearing.heard(other_connection)) == [notify.WORK_CHANNEL]
+
+
+def test_a_call_that_replaces_the_one_that_waits_wakes_workers(woken):
+    unique = greet.using(unique=lambda *_, **__: 1, on_conflict="replace")
+    first = unique.using(delay=60).enqueue("Ada")
+    del woken[:]
+    assert unique.enqueue("Bob").id == first.id
+    assert len(woken) == 1
+
+
 def test_a_clock_that_was_in_the_future_keeps_nobody_from_notifying(monkeypatch, other_connection):
     # Given
-    monkeypatch.setattr(notify, "_waker", None)
+    monkeypatch.setattr(own, "wake", None)
     monkeypatch.setattr(notify, "_last_sent", float("-inf"))
     with freezegun.freeze_time("2050-01-01"):
         greet("Ada")
@@ -415,7 +444,7 @@ def test_a_clock_that_was_in_the_future_keeps_nobody_from_notifying(monkeypatch,
 
 def test_a_call_inside_a_transaction_notifies_after_the_commit_only(monkeypatch, other_connection):
     # Given
-    monkeypatch.setattr(notify, "_waker", None)
+    monkeypatch.setattr(own, "wake", None)
     monkeypatch.setattr(notify, "_last_sent", float("-inf"))
     execute(other_connection, f"LISTEN {notify.WORK_CHANNEL}")
     statements = []
@@ -439,7 +468,7 @@ def test_a_call_is_stored_without_telling_anybody_where_the_queue_of_notificatio
         sqlstate = pgcode = "54000"
 
     # Given
-    monkeypatch.setattr(notify, "_waker", None)
+    monkeypatch.setattr(own, "wake", None)
     monkeypatch.setattr(notify, "_last_sent", float("-inf"))
     insert = enqueue.execute
 

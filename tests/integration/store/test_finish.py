@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from autotask.store import finish, read, release, rescue
+from autotask.store import claim, finish, read, release, rescue
 from autotask.store.connection import current, execute, rows
 from autotask.store.release import Release
 from autotask.task import State
@@ -276,6 +276,25 @@ def test_a_task_that_is_given_back_is_as_if_it_had_not_been_claimed(worker):
     (again,) = take(worker)
     assert again.attempt == 1
     assert again.fence > task.fence
+
+
+@pytest.mark.parametrize("how", ["released", "forgotten"])
+@pytest.mark.parametrize("suspect", [False, True])
+def test_a_task_that_is_given_back_keeps_its_place_unless_it_is_a_suspect(worker, how, suspect):
+    # Given
+    task = running(worker)
+    edit("UPDATE autotask_task SET lost = %(lost)s", {"lost": int(suspect)})
+    put(2)
+
+    # When
+    if how == "released":
+        release.release(current(), [Release(task.id, task.fence)])
+    else:
+        assert claim.reconcile(current(), worker, []) == [task.id]
+
+    # Then
+    order = "SELECT id FROM autotask_ready ORDER BY queue, priority, executor, ready_at"
+    assert rows(current(), order).index((task.id,)) == (2 if suspect else 0)
 
 
 def test_a_task_that_is_not_known_is_given_back_for_later_and_remembers_since_when(worker):

@@ -11,7 +11,9 @@ from autotask.on_end import NoticeState
 from autotask.store import claim, ends, enqueue, finish, notices, prune, read, requeue
 from autotask.store.connection import current, execute, rows
 from autotask.store.notices import Delivery
+from autotask.store.survey import Chore
 from autotask.task import State, new_id
+from autotask.worker.chores import Chores
 from autotask.worker.notifier import Notifier
 from tests.integration.held import pause
 from tests.integration.store.shapes import new_task, outcome, put, sign_on, state, take
@@ -56,7 +58,7 @@ def test_only_ends_that_somebody_wants_to_know_are_found_those_that_ended_first_
 
 
 def test_a_notifier_in_a_hurry_looks_at_the_last_ends_only():
-    notifier = Notifier(lambda: None)
+    notifier = Notifier(Chores(Chore), lambda: None)
     assert notifier.run_once(current()) > 0
     (old,) = ended()
     execute(current(), "UPDATE autotask_result SET ended_at = ended_at - interval '10 min'")
@@ -67,7 +69,7 @@ def test_a_notifier_in_a_hurry_looks_at_the_last_ends_only():
     assert notices.find(current(), lately=60) == []
     assert read.task(current(), new).notices is not None
 
-    notifier._all_at = time.monotonic()
+    notifier._chores.add(Chore)
     notifier.run_once(current())
     assert notices.find(current()) == []
 
@@ -75,7 +77,7 @@ def test_a_notifier_in_a_hurry_looks_at_the_last_ends_only():
 def test_a_delivery_that_no_worker_takes_for_a_week_is_given_up_unless_its_queue_is_paused():
     # Given
     (old,), (paused,), (fresh,) = ended(queue="gone"), ended(queue="paused"), ended()
-    Notifier(lambda: None).run_once(current())
+    Notifier(Chores(Chore), lambda: None).run_once(current())
     pause("queue", "paused")
     for table in ("autotask_task", "autotask_ready"):
         execute(
@@ -84,10 +86,11 @@ def test_a_delivery_that_no_worker_takes_for_a_week_is_given_up_unless_its_queue
     execute(current(), "UPDATE autotask_result SET ended_at = ended_at - interval '8 days'")
 
     # When
-    notifier = Notifier(lambda: None)
+    notifier = Notifier(Chores(Chore), lambda: None)
     notifier.run_once(current())
     assert notices_of(old)[0].state is NoticeState.WAITING  # perhaps no worker has run for a week
-    notifier._abandon_at = notifier._all_at = time.monotonic()
+    notifier._abandon_at = time.monotonic()
+    notifier._chores.add(Chore)
     notifier.run_once(current())
 
     # Then

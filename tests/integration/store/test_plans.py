@@ -33,6 +33,7 @@ from autotask.store import (
     schedule_runs,
     schedules,
     steps,
+    survey,
     tally,
     unique,
     workers,
@@ -262,6 +263,13 @@ ACTS = {
         result=(1, 100, 0),
     ),
     "prune a thousand": Act(lambda c: prune.prune(current()).results, "autotask_result_kept", 10_000, result=1000),
+    "survey": Act(
+        lambda c: sorted(chore.name for chore in survey.look(current(), c.worker).chores),
+        "autotask_result_kept",
+        60,
+        avoids=READY,
+        result=["CLAIMS", "GATES", "HELD", "RESULTS"],
+    ),
     "look for ends to notify where there are none": Act(
         lambda c: notices.find(current()), "autotask_result_to_tell", 10, result=[]
     ),

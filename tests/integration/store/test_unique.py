@@ -161,6 +161,24 @@ def test_a_released_task_may_be_replaced_as_it_has_not_begun():
     assert flow_of(first.id)[-1] == "new"
 
 
+@pytest.mark.parametrize("key", ["tests.task(7)", "waiting:tests.task(7)"])
+def test_a_task_with_no_more_than_a_key_ends_like_a_plain_one(key):
+    first = one(key=key)
+    (task,) = take(sign_on())
+    assert (task.id, task.flow) == (first.id, None)
+    assert finish.end(current(), [outcome(task)], now=time.monotonic(), error_ttl=1.0) == 1
+    assert one(key=key).created
+    assert count("autotask_mark") == 0
+
+
+def test_a_task_with_a_gate_or_the_only_one_with_its_key_is_claimed_with_both():
+    gated, own_id = unique_task("tests.task(1)", [GATE]), new_task()._replace(flow=Flow((), "tests.task(2)", once=True))
+    call(gated, own_id)
+    gates.admit(current(), Present(), room={THREAD: 1})
+    flows = {task.id: Flow.load(task.flow) for task in take(sign_on())}
+    assert flows == {gated.id: gated.flow, own_id.id: own_id.flow}
+
+
 def test_a_task_that_is_claimed_while_it_is_to_be_replaced_is_left_alone(other_connection):
     # Given
     first = one(arguments="old")

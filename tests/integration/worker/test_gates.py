@@ -6,7 +6,9 @@ import pytest
 
 from autotask.exceptions import TaskCancelled
 from autotask.store.connection import current, execute, rows
+from autotask.store.survey import Chore
 from autotask.task import CANCELLED, DONE, RUNNING, WAITING
+from autotask.worker.chores import Chores
 from autotask.worker.sweeper import Sweeper
 from tests import gates
 from tests.helpers import ended, wait_until
@@ -173,7 +175,8 @@ def test_a_rate_is_kept_over_several_workers(start_worker):
 def test_a_sweep_wakes_nobody_for_a_bucket_that_is_empty_for_long(transactional_db):
     # Given
     woken = []
-    sweeper = Sweeper(lambda: woken.append(True))
+    chores = Chores(Chore)
+    sweeper = Sweeper(chores, lambda: woken.append(True))
     sql = "INSERT INTO autotask_mark (gate, at) VALUES ('rate:tests.hourly', now() + interval '1 h')"
     execute(current(), sql)
 
@@ -182,6 +185,7 @@ def test_a_sweep_wakes_nobody_for_a_bucket_that_is_empty_for_long(transactional_
     assert len(woken) == 1
     execute(current(), "DELETE FROM autotask_mark")
     execute(current(), sql)
+    chores.add(Chore)
     sweeper.run_once(current())
     assert len(woken) == 1
 

@@ -208,6 +208,20 @@ def test_a_role_that_may_not_use_the_sequence_stores_its_calls_like_others(
     wait_until(lambda: (handle := call()).wait(10) and handle.id not in searched, what="a handing over")
 
 
+def test_a_call_that_conflicts_with_others_in_a_serializable_session_is_stored_all_the_same(companion, pipes, refuse):
+    # Given
+    until_offered(pipes)
+    end = refuse("autotask_claim", "INSERT", code="40001")
+
+    # When
+    handle = tasks.echo(1)
+
+    # Then
+    assert handle.status is WAITING
+    end()
+    assert handle.wait(10) == 1
+
+
 def test_in_a_transaction_of_which_django_does_not_know_nothing_is_handed_over(companion, pipes):
     # Given
     until_offered(pipes)

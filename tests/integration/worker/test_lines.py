@@ -4,9 +4,11 @@ import pytest
 
 from autotask import handover, lines
 from autotask.handle import TaskHandle
+from autotask.own_worker import own
 from autotask.store import addressee, claim, enqueue, notify, rescue
 from autotask.store.connection import current, dedicated, execute, rows
 from autotask.task import RUNNING, WAITING
+from autotask.worker import news
 from autotask.worker.claiming.claimer import Claimer
 from tests.helpers import wait_until
 from tests.integration.store.shapes import sign_on
@@ -39,7 +41,7 @@ def start(start_worker, monkeypatch):
         worker = start_worker(**options)
         wait_until(lambda: rows(current(), LINE, {"id": worker.id}) == [(lines.current().mark,)], what="its line")
         wait_until(lambda: worker.loop.promote_at > float("-inf"), what="its first look for work")
-        monkeypatch.setattr(notify, "_waker", None)
+        monkeypatch.setattr(own, "wake", None)
         return worker
 
     monkeypatch.setattr("autotask.worker.idle.FIRST_SLEEP", 60.0)
@@ -111,6 +113,50 @@ def test_a_worker_that_would_not_get_the_word_is_handed_nothing(obstacle, other_
     # Then
     assert handle.status is WAITING
     assert not claims()
+
+
+def test_a_worker_whose_former_session_ends_late_is_handed_calls_after_that(
+    start, searched, other_connection, monkeypatch
+):
+    # Given: the server has not noticed the end of its former session
+    real, others = addressee.be_alive, []
+
+    def be_alive_after_another(connection, id):
+        if not others:
+            others.append(real(other_connection, id))
+        return real(connection, id)
+
+    monkeypatch.setattr(addressee, "be_alive", be_alive_after_another)
+    monkeypatch.setattr(news, "TRY_AGAIN", 0.0)
+    worker = start()
+    assert others == [True]
+    held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND pid = %(pid)s"
+    own = {"pid": worker.loop.news.connection.wrapper.connection.info.backend_pid}
+    assert rows(current(), held, own) == [(0,)]
+
+    # When
+    other_connection.close()
+    worker.wakeup.wake()
+
+    # Then
+    wait_until(lambda: rows(current(), held, own) == [(1,)], what="a session that counts as alive")
+    assert tasks.echo("handed").wait(10) == "handed"
+    assert not searched
+
+
+def test_a_call_that_conflicts_with_others_in_a_serializable_session_is_stored_all_the_same(start, searched, refuse):
+    # Given
+    start()
+    end = refuse("autotask_claim", "INSERT", code="40001")
+
+    # When
+    handle = tasks.echo("stored")
+
+    # Then
+    assert handle.status is WAITING
+    end()
+    assert handle.wait(10) == "stored"
+    assert searched == [handle.id]
 
 
 def test_large_arguments_are_found_in_the_table(start, searched):

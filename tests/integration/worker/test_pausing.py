@@ -13,6 +13,7 @@ from autotask.store import enqueue, paused_tasks, read
 from autotask.store.connection import current, execute, rows
 from autotask.task import DONE, RUNNING, WAITING, State
 from autotask.worker import pauser
+from autotask.worker.surveyor import Surveyor
 from tests.helpers import patient, wait_until
 from tests.integration.worker import limited, tasks
 from tests.integration.worker.tasks import gate
@@ -210,9 +211,8 @@ def test_pauses_outlast_workers(start_worker):
     assert handle.wait(10) == 1
 
 
-def test_a_task_that_was_held_after_its_pause_was_over_is_let_go_in_a_while(quiet_worker, monkeypatch):
+def test_a_task_that_was_held_after_its_pause_was_over_is_let_go_in_a_while(quiet_worker):
     # Given: another worker has held it, and has died
-    monkeypatch.setattr(pauser, "SWEEP_EVERY", 0.5)
     acts.pause(task=ECHO)
     acts.resume(task=ECHO)
     wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_pause") == [], what="the end of the pause")
@@ -223,8 +223,11 @@ def test_a_task_that_was_held_after_its_pause_was_over_is_let_go_in_a_while(quie
         {"gate": f"pause:{ECHO}", "id": handle.id},
     )
 
+    # When
+    quiet_worker.services.others.hurry(Surveyor)
+
     # Then
-    assert handle.wait(40) == 1
+    assert handle.wait(10) == 1
 
 
 def test_a_paused_limit_lets_tasks_pass_when_it_is_resumed(quiet_worker):
@@ -282,13 +285,26 @@ def test_a_paused_task_that_was_handed_over_all_the_same_does_not_begin(companio
 # --- what it costs --------------------------------------------------------------------------------------------------
 
 
-def test_an_idle_worker_that_knows_of_no_pause_asks_for_none(start_worker, monkeypatch):
+def asks_no_more(looks):
+    """Whether nobody looks for longer than the time between two looks."""
+    before = len(looks)
+    time.sleep(1.5 * pauser.LOOK_EVERY)
+    return len(looks) == before
+
+
+def test_a_worker_asks_for_pauses_only_while_there_are_some(start_worker, monkeypatch):
     # Given
-    looks = []
-    real = paused_tasks.look
+    looks, real = [], paused_tasks.look
     monkeypatch.setattr(paused_tasks, "look", lambda connection: looks.append(time.monotonic()) or real(connection))
     start_worker()
-    wait_until(lambda: looks, what="the first look")
+    assert tasks.echo(1).wait(10) == 1
+    assert asks_no_more(looks)
+    assert looks == []
+
+    # When
+    acts.pause(queue="other")
+    wait_until(lambda: len(looks) > 2, what="some looks")
+    acts.resume(queue="other")
 
     # Then
-    assert a_moment_later(lambda: a_moment_later(lambda: a_moment_later(lambda: len(looks)))) <= 2
+    wait_until(lambda: asks_no_more(looks), what="the last look")

@@ -10,8 +10,10 @@ from autotask.context import Progress
 from autotask.store import claim, finish, promote, prune
 from autotask.store.claim import Lane
 from autotask.store.connection import current, execute, rows
+from autotask.store.survey import Chore
 from autotask.task import DONE, ERROR, RUNNING, WAITING, State
 from autotask.worker import aside
+from autotask.worker.chores import Chores
 from autotask.worker.claiming.claimer import Claimer, Prospect
 from autotask.worker.options import WorkerOptions
 from autotask.worker.registration import Registration
@@ -153,7 +155,7 @@ def test_an_orphan_that_cannot_be_rescued_keeps_no_other_from_its_rescue(refuse,
     edit("UPDATE autotask_task SET lost = 2 WHERE id = %(id)s", {"id": odd})
     execute(current(), "UPDATE autotask_worker SET lease_until = now() - interval '1 s'")
     refuse("autotask_result", "INSERT", f"NEW.id = '{odd}'")
-    rescuer = Rescuer(Registration(WorkerOptions(), ()), lambda: None)
+    rescuer = Rescuer(Registration(WorkerOptions(), ()), Chores(Chore), lambda: None)
 
     # When
     rescuer.run_once(current())
@@ -169,7 +171,7 @@ def test_an_orphan_that_cannot_be_rescued_keeps_no_other_from_its_rescue(refuse,
     (new,) = put(1, queue="new")
     take(second, lanes=[Lane("new", 0)])
     execute(current(), "UPDATE autotask_worker SET lease_until = now() - interval '1 s'")
-    rescuer._sweep_at = 0.0
+    rescuer._chores.add(Chore)
     rescuer.run_once(current())
     assert (state(new), state(odd)) == (State.READY, State.RUNNING)
     assert len(lines(caplog, "can be neither rescued nor finished")) == 1
