@@ -1,9 +1,6 @@
 """Many calls of one task: made and stored part by part in one transaction, so that a million take little memory."""
 
-import contextlib
-import gc
 import itertools
-import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pickle import dumps
@@ -11,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import transaction
 
-from autotask import payload
+from autotask import garbage, payload
 from autotask.conf import settings
 from autotask.exceptions import AutotaskError, InvalidArguments
 from autotask.handle import TaskHandle
@@ -35,9 +32,6 @@ _READ = 100
 _READ_IF_SMALL = 1_000
 _SMALL = 1_000
 
-#: Whether a thread has stopped Python's search for garbage.
-_stopped_search = False
-
 Item = tuple[Any, ...] | Mapping[str, Any]
 Quick = Callable[[uuid.UUID, Item], NewTask | None]
 
@@ -55,13 +49,13 @@ def store(definition: "Definition[Any, R]", tasks: Iterator[NewTask]) -> list[Ta
     # Nearly always there is only one, which needs no transaction.
     first, second = next(parts, []), next(parts, None)
     if second is None:
-        with _no_search_for_garbage():
+        with garbage.no_search():
             return definition.store(first)
     handles: list[TaskHandle[R]] = []
-    with transaction.atomic(using=current().alias):
+    # Each search would look at the handles, of which there are more and more.
+    with garbage.rare_search(), transaction.atomic(using=current().alias):
         for part in itertools.chain((first, second), parts):
-            with _no_search_for_garbage():
-                handles += definition.store(part)
+            handles += definition.store(part)
     return handles
 
 
@@ -83,7 +77,7 @@ def made(definition: "Definition[Any, Any]", items: Iterable[Item], carried: Map
     unread, number, most = iter(items), 0, _READ
     while read := list(itertools.islice(unread, most)):
         tasks = []
-        with _no_search_for_garbage():
+        with garbage.no_search():
             # Ids only now, since an item may come from code that calls tasks itself.
             for id, item in zip(new_ids(len(read)), read, strict=True):
                 task = quick(id, item) if quick is not None else None
@@ -94,31 +88,6 @@ def made(definition: "Definition[Any, Any]", items: Iterable[Item], carried: Map
                 number += 1
         yield from tasks
         most = _READ_IF_SMALL if sum(len(task.payload) for task in tasks) <= _SMALL * len(tasks) else _READ
-
-
-@contextlib.contextmanager
-def _no_search_for_garbage() -> Iterator[None]:
-    """Keep Python from searching for garbage: it would do so after each few hundred of new objects, none of which is any."""
-    global _stopped_search
-    if not gc.isenabled():
-        yield
-        return
-    _stopped_search = True
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        _stopped_search = False
-
-
-def _search_in_fork() -> None:
-    # The thread that would do so stays behind in the parent.
-    if _stopped_search:
-        gc.enable()
-
-
-os.register_at_fork(after_in_child=_search_in_fork)
 
 
 def _call(definition: "Definition[Any, Any]", number: int, item: Any, id: uuid.UUID, signer: payload.Signer) -> NewTask:

@@ -11,7 +11,7 @@ from autotask.store.connection import rows
 
 
 class Chore(enum.Enum):
-    """What a worker looks after, in case it went wrong elsewhere."""
+    """A thing that a worker looks after, in case it went wrong elsewhere."""
 
     CLAIMS = "claims in the name of this worker, which it may not know"
     ORPHANS = "claims of workers that are not in the register"
@@ -23,7 +23,7 @@ class Chore(enum.Enum):
 
 
 class Survey(NamedTuple):
-    """What a look has found.
+    """The findings of a look.
 
     :ivar chores: those that may have something to do; the others have nothing.
     :ivar clock: that of the database, in seconds since 1970.
@@ -56,6 +56,6 @@ LOOK = f"SELECT {', '.join(map(_CONDITIONS.get, Chore))}, extract(epoch FROM clo
 
 
 def look(connection: BaseDatabaseWrapper, worker_id: uuid.UUID) -> Survey:
-    """Return which chores of a worker may have something to do."""
+    """Return the chores of a worker that may have something to do."""
     *found, clock = rows(connection, LOOK, {"worker_id": worker_id})[0]
     return Survey(frozenset(chore for chore, is_there in zip(Chore, found, strict=True) if is_there), float(clock))

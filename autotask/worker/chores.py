@@ -6,7 +6,7 @@ from autotask.store.survey import Chore
 
 
 class Chores:
-    """What a survey has found, until the chore is done. Each step on it is atomic.
+    """The findings of a survey, until the chore is done. Each step on it is atomic.
 
     :param found: the first ones.
     """

@@ -195,12 +195,12 @@ class Loop:
                 accepted = self.receiver.accept()
                 if (woken and not accepted) or self.news.has_word() or self.shutdown.is_requested():
                     return True
-                if accepted:
-                    # However many are handed over, look for others soon.
-                    until = min(until, time.monotonic() + FIRST_SLEEP)
-                elif self._is_needed():
+                # A task that is handed over is no reason to look for others: of those, word comes.
+                if accepted and not self.claimer.placement.recycling.is_used_up():
+                    continue
+                if self._is_needed():
                     break
-                elif offers.is_overdue():
+                if offers.is_overdue():
                     return True
             return False
         finally:

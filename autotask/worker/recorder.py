@@ -1,11 +1,15 @@
 """Write outcomes to the database in batches, until it has them."""
 
+import contextlib
 import functools
 import logging
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError
 
 from autotask.store import finish, model_rows
 from autotask.store.connection import GENERIC_PLANS, dedicated
@@ -48,6 +52,10 @@ IDLE = 20.0
 
 #: Seconds until the next outcome is tried while all are refused.
 NEXT = 0.1
+
+#: In place of a record and its bytes: there is none yet, but some will come soon.
+_NO_RECORD: Any = None
+_SOON = -1
 
 
 class Recorder:
@@ -103,6 +111,14 @@ class Recorder:
             self.burden.put(size)
         self.records.put((record, size))
 
+    def get_ready(self) -> None:
+        """Have the connection opened if it is closed: there will be outcomes soon. Any thread may call this.
+
+        To connect takes PostgreSQL longer than to record hundreds of outcomes, and it can do so while the tasks run.
+        """
+        if not self.connection.is_open:
+            self.records.put((_NO_RECORD, _SOON))
+
     def start(self) -> None:
         """Start the thread."""
         self.thread.start()
@@ -152,6 +168,8 @@ class Recorder:
                 record, size = found
                 if not size:
                     batch.append(record)  # as nearly always
+                elif size == _SOON:
+                    self._connect()
                 elif size > SMALL:
                     self._later.append(found)
                 else:
@@ -172,6 +190,11 @@ class Recorder:
             batch.append(record)
             total += size
         return batch, total
+
+    def _connect(self) -> None:
+        # If it fails, the next outcome tries again, and says so.
+        with contextlib.suppress(DatabaseError, InterfaceError):
+            self.connection.wrapper  # noqa: B018 - it is opened by this
 
     def _next(self) -> tuple[Record, int] | None:
         try:

@@ -20,13 +20,16 @@ logger = logging.getLogger("autotask.worker")
 #: The list of a channel, as clients know it.
 LIST = "django-simpletask2:channels:{channel}"
 
-#: So many tasks are in a list at most; the others are put there as clients take these.
+#: So many tasks are in a list at most; the others are put there as clients take these, once half of them are gone.
 MOST = 100
 
 #: Seconds between two looks: the first while tasks wait for room in a list, twice as long each time that nothing has changed;
 #: otherwise a notification comes with a new task, and only offers lapse without one.
 SOON = 0.1
 LONGEST = 1.0
+
+#: Seconds after a notification until a look, while more tasks wait than lists take: it can be one of many.
+AT_ONCE = 0.02
 
 #: Seconds for which Redis may take to answer.
 PATIENCE = 5.0
@@ -44,13 +47,20 @@ class Relay:
         self._redis: Redis | None = None
         self._is_away = False
         self._wait = LONGEST
+        self._more_wait = False
+        #: The tasks that were in each list after the last look.
+        self._lengths: dict[str, int] = {}
+
+    def told(self, payload: str) -> float:
+        """Return the seconds until the next look, after a notification of a new task."""
+        return AT_ONCE if self._more_wait else 0.0
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Fill the lists of all channels; return the seconds until the next look."""
         from redis import RedisError  # only where it is used
 
         try:
-            more, moved = self._fill(connection)
+            self._more_wait, moved = self._fill(connection)
         except RedisError as error:
             self._redis = None
             if not self._is_away:
@@ -61,35 +71,36 @@ class Relay:
             logger.info("Can put tasks into Redis again")
         self._is_away = False
         self._wait = SOON if moved else min(2 * self._wait, LONGEST)
-        return self._wait if more else LONGEST
+        return self._wait if self._more_wait else LONGEST
 
     def _fill(self, connection: BaseDatabaseWrapper) -> tuple[bool, bool]:
-        """Return whether more tasks may wait, and whether some were put into a list."""
-        more = moved = False
+        """Return whether more tasks may wait, and whether clients have taken some, or some were put into a list."""
+        more, moved, before, self._lengths = False, False, self._lengths, {}
         for channel in pull.channels(connection):
             redis = self._connected()
             key = LIST.format(channel=channel)
-            there = {_text(each) for each in redis.lrange(key, 0, 2 * MOST)}
-            room = MOST - len(there)
-            if room <= 0:
-                more = True
+            length = redis.llen(key)
+            moved = moved or length != before.get(key)
+            if length > MOST // 2:  # Enough: the others come in one statement.
+                more, self._lengths[key] = True, length
                 continue
-            offered = pull.take(connection, [channel], list(model_rows.tables), most=room)
-            more = more or len(offered) == room
-            moved = (
-                self._put(connection, redis, key, [each for each in offered if each.task_info not in there]) or moved
-            )
+            there = {_text(each) for each in redis.lrange(key, 0, 2 * MOST)}
+            offered = pull.take(connection, [channel], list(model_rows.tables), most=MOST - len(there))
+            more = more or len(offered) == MOST - len(there)
+            put = self._put(connection, redis, key, [each for each in offered if each.task_info not in there])
+            moved, self._lengths[key] = moved or put > 0, length + put
         return more, moved
 
-    def _put(self, connection: BaseDatabaseWrapper, redis: "Redis", key: str, offered: Sequence[Offered]) -> bool:
+    def _put(self, connection: BaseDatabaseWrapper, redis: "Redis", key: str, offered: Sequence[Offered]) -> int:
+        """Put tasks into a list, and return how many."""
         if not offered:
-            return False
+            return 0
         try:
             redis.rpush(key, *[each.task_info for each in offered])
         except BaseException:
             pull.withdraw(connection, offered)
             raise
-        return True
+        return len(offered)
 
     def _connected(self) -> "Redis":
         if self._redis is None:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from autotask.worker.log_book import LogBook
 
 
-#: Who does which rare chore. The loop does the others: it sees them when it wakes up.
+#: The services that do rare chores. The loop does the others: it sees them when it wakes up.
 _WHO = {
     Chore.ORPHANS: Rescuer,
     Chore.PAUSES: Pauser,
@@ -99,7 +99,8 @@ class Services:
         self.beats = ServiceThread("heartbeat", heartbeat, guest_of=self.others)
         self.relay: ServiceThread | None = None
         if model_rows.tables and relay.can_run():
-            self.relay = ServiceThread("relay", relay.Relay(), channel=lambda: notify.REMOTE_CHANNEL)
+            service = relay.Relay()
+            self.relay = ServiceThread("relay", service, channel=lambda: notify.REMOTE_CHANNEL, told=service.told)
 
     @property
     def count(self) -> Callable[[Sequence[Record]], None] | None:

@@ -78,9 +78,8 @@ class Statistics:
         # Each microsecond here is paid for each task: so no attribute of "counts" is written in the loop.
         ahead, done = self._ahead, State.DONE
         counts = self._at(ahead + time.monotonic(), name, queue)
-        waiting, running = counts.waiting, counts.running
-        succeeded = started = 0
-        waited = ran = 0.0
+        waited, ran = list[float](), list[float]()
+        succeeded = 0
         for task, (_id, _fence, state, ended_at, seconds, _value, _type, _message, _trace, _delay, began, _) in group:
             if state is done:
                 succeeded += 1
@@ -88,20 +87,19 @@ class Statistics:
                 self._add(counts, _FIELDS[state])
             if not began:
                 continue
-            ran += seconds
-            running[bisect_left(BOUNDS, seconds)] += 1
+            ran.append(seconds)
             began_at = ahead + ended_at - seconds
             waits = began_at - task.ready_at.timestamp()
             if seconds >= LONG:
                 self._began_before(began_at, waits, name, queue)
                 continue
-            started += 1
-            waited += waits
-            waiting[bisect_left(BOUNDS, waits)] += 1
+            waited.append(waits)
         counts.succeeded += succeeded
-        counts.started += started
-        counts.waited += max(0.0, waited)
-        counts.ran += ran
+        counts.started += len(waited)
+        counts.waited += max(0.0, sum(waited))
+        counts.ran += sum(ran)
+        _spread(waited, counts.waiting)
+        _spread(ran, counts.running)
 
     def _began_before(self, began_at: float, waits: float, name: str, queue: str) -> None:
         counts = self._at(began_at, name, queue)
@@ -157,3 +155,15 @@ class Statistics:
                 known.add(counts)
             elif len(self._unwritten) < MOST_KEPT:
                 self._unwritten[key] = counts
+
+
+def _spread(values: Sequence[float], buckets: list[int]) -> None:
+    """Count values in their buckets."""
+    if not values:
+        return
+    first, last = bisect_left(BOUNDS, min(values)), bisect_left(BOUNDS, max(values))
+    if first == last:  # as nearly always: those of a batch are alike
+        buckets[first] += len(values)
+        return
+    for value in values:
+        buckets[bisect_left(BOUNDS, value)] += 1

@@ -37,7 +37,7 @@ REST = 60.0
 LARGEST_CLAIM = claims.MOST
 
 #: Tasks without a recorded outcome, beyond which nothing more is claimed.
-MOST_HELD = 2000
+MOST_HELD = 3000
 
 
 class Prospect(enum.Enum):
@@ -130,7 +130,7 @@ class Claimer:
         """Take a task that was handed over, if there is room now."""
         if not self.may_claim() or self.quarantine.runs_alone or self.claims.paused.stops(task) or not self.room():
             return False
-        self._place([task], self.threads)
+        self.placement.place([task], self.threads.pool)
         return True
 
     def was_told_now(self) -> None:
@@ -218,6 +218,8 @@ class Claimer:
         return Prospect.LOCKED if intake.has_work() else Prospect.NOTHING
 
     def _claim(self, intake: Intake, connection: BaseDatabaseWrapper, room: int, *, unbounded: bool) -> int:
+        if intake.has_work():
+            self.placement.recorder.get_ready()  # while this worker waits for the claim
         claimed = intake.claim(connection, room, self.burden.most_claimed(room), unbounded=unbounded)
         if intake is self.threads and any(task.flow for task in claimed):
             self._place_in_slots(connection, claimed)

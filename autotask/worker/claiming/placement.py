@@ -46,6 +46,7 @@ class Placement:
                 except Exception as error:
                     self._release_refused([task], error)
         self.watch.begin()
+        self.recorder.get_ready()  # last, so that the tasks do not wait for it
 
     def _release_refused(self, tasks: Sequence[ClaimedTask], error: Exception) -> None:
         """Release tasks that a pool has refused, for lack of threads for example: they must not stay held without a place."""

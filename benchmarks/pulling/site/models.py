@@ -5,6 +5,8 @@ from django.db import models
 
 if settings.PACKAGE == "autotask":
     from autotask.model_tasks import SimpleTask
+elif settings.PACKAGE == "bare":
+    SimpleTask = models.Model
 else:
     from django_simpletask2.models import SimpleTask
 

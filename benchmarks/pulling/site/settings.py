@@ -8,7 +8,9 @@ DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1"]
 USE_TZ = True
 ROOT_URLCONF = "benchmarks.pulling.site.urls"
-INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", PACKAGE, "benchmarks.pulling.site"]
+INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "benchmarks.pulling.site"]
+if PACKAGE != "bare":
+    INSTALLED_APPS.append(PACKAGE)
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.postgresql",
@@ -21,14 +23,14 @@ DATABASES = {
         "CONN_MAX_AGE": None,
     }
 }
-if PACKAGE != "autotask":
+if PACKAGE == "django_simpletask2":
     CACHES = {
         "default": {
             "BACKEND": "django_redis.cache.RedisCache",
             "LOCATION": f"redis://127.0.0.1:{os.environ['REDIS_PORT']}/0?decode_responses=True",
         }
     }
-elif os.environ["PULL_ENGINE"] == "redis":
+elif PACKAGE == "autotask" and os.environ["PULL_ENGINE"] == "redis":
     AUTOTASK_PULL_REDIS = f"redis://127.0.0.1:{os.environ['REDIS_PORT']}/0"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # Both packages understand these names.

@@ -108,7 +108,34 @@ def test_the_lists_stay_short_and_are_filled_as_clients_take(lists, monkeypatch)
     assert [lists.take(), lists.take()] == [row.task_info for row in rows[3:5]]
     look(service)
     assert lists.of() == [row.task_info for row in rows[5:]]
+    lists.take()
     assert look(service) == relay.LONGEST  # nothing else waits
+
+
+def test_others_follow_once_half_of_a_list_is_taken_and_not_one_by_one(lists, monkeypatch):
+    monkeypatch.setattr(relay, "MOST", 4)
+    rows, service = hello(6), Relay()
+    look(service)
+    lists.take()
+    assert look(service) == relay.SOON  # clients take some
+    assert lists.of() == [row.task_info for row in rows[1:4]]
+    lists.take()
+    assert look(service) == relay.SOON
+    assert lists.of() == [row.task_info for row in rows[2:]]
+
+
+def test_while_a_list_has_enough_a_new_task_hurries_the_service_less(lists, monkeypatch):
+    monkeypatch.setattr(relay, "MOST", 4)
+    service = Relay()
+    assert service.told("") == 0.0
+    hello(6)
+    look(service)
+    assert service.told("") == relay.AT_ONCE
+    for _ in range(2):
+        while lists.take():
+            pass
+        look(service)
+    assert service.told("") == 0.0
 
 
 def test_a_paused_channel_is_left_out(lists):

@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import json
-import os
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +10,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.test.utils import CaptureQueriesContext
 
-from autotask import bulk
+from autotask import bulk, garbage
 from autotask.exceptions import UnsuitableKey
 from autotask.own_worker import own
 from autotask.payload import load_arguments
@@ -301,10 +300,27 @@ def test_under_row_level_security_very_many_unique_calls_are_inserted(under_row_
     assert all(handle.created for handle in greet.using(unique="name").enqueue_many([("Ann",), ("Bob",)]))
 
 
-def test_a_process_that_is_forked_during_a_bulk_searches_for_garbage():
-    with bulk._no_search_for_garbage():
-        child = os.fork()
-        if not child:
-            os._exit(not gc.isenabled())
-    assert os.waitpid(child, 0)[1] == 0
+def test_while_very_many_calls_are_stored_python_seldom_searches_for_garbage(db, monkeypatch):
+    monkeypatch.setattr(bulk, "PART", 2)
+    before, during = gc.get_threshold(), []
+
+    def items():
+        for name in ("Ann", "Bob", "Cid", "Dan", "Eve"):
+            during.append((gc.isenabled(), gc.get_threshold()[0]))
+            yield (name,)
+
+    monkeypatch.setattr(bulk, "_READ", 1)
+    monkeypatch.setattr(bulk, "_READ_IF_SMALL", 1)
+    assert len(greet.enqueue_many(items())) == 5
+    assert all(enabled for enabled, _ in during)
+    assert during[-1][1] == garbage.SELDOM
+    assert gc.get_threshold() == before
+
+
+def test_after_a_bulk_that_fails_python_searches_for_garbage_as_before(db, monkeypatch):
+    monkeypatch.setattr(bulk, "PART", 1)
+    before = gc.get_threshold()
+    with pytest.raises(TypeError):
+        greet.enqueue_many([("Ann",), ("Bob",), ("Cid", "too many", "names")])
+    assert gc.get_threshold() == before
     assert gc.isenabled()

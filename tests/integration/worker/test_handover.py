@@ -105,6 +105,17 @@ def test_an_idle_companion_is_handed_calls_and_looks_for_nothing(companion, pipe
     assert len(reconciled) <= 1
 
 
+def test_a_companion_does_not_look_for_more_because_tasks_are_handed_to_it(companion, pipes, monkeypatch):
+    looks = []
+    real = claim.find_lanes
+    monkeypatch.setattr(claim, "find_lanes", lambda *args, **options: looks.append(1) or real(*args, **options))
+    began = time.monotonic()
+    while time.monotonic() < began + 50 * idle.FIRST_SLEEP:
+        until_offered(pipes)
+        assert tasks.echo(1).wait(10) == 1
+    assert len(looks) < 15, "after each look without a find, the next one is twice as far away"
+
+
 def test_a_task_that_is_handed_over_runs_at_once_as_far_as_others_can_see(pipes, companion):
     # When
     handle = tasks.pass_gate("handed")

@@ -123,6 +123,25 @@ def test_an_idle_worker_does_not_keep_the_connection_for_outcomes(start_worker, 
     assert tasks.echo(2).wait(10) == 2
 
 
+def test_the_connection_for_outcomes_is_opened_while_the_task_runs(start_worker, monkeypatch):
+    # Given
+    monkeypatch.setattr(recorder, "IDLE", 0.2)
+    start_worker()
+    connections = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'autotask recorder'"
+    assert tasks.echo(1).wait(10) == 1
+    wait_until(lambda: rows(current(), connections) == [(0,)], what="the end of the connection")
+    monkeypatch.setattr(recorder, "IDLE", 60.0)
+
+    # When
+    handle = tasks.pass_gate("ready")
+    assert tasks.gate("ready reached").wait(10)
+
+    # Then
+    wait_until(lambda: rows(current(), connections) == [(1,)], what="the connection")
+    tasks.gate("ready").set()
+    assert handle.wait(10)
+
+
 def test_a_thread_without_tasks_does_not_keep_the_connection_of_its_last_one(start_worker, monkeypatch):
     # Given connections that Django would keep for ever
     monkeypatch.setattr(threads, "IDLE", 0.1)
