@@ -245,7 +245,7 @@ class LogBook:
             self._store(connection, batch)
 
     def _pieces(self, lines: Lines) -> list[tuple[str, int]]:
-        """Return what is to be stored and its sizes: the last lines, as many as an attempt may have."""
+        """Return the texts to be stored and their sizes: the last lines, as many as an attempt may have."""
         most = self._options.max
         piece = max(1, most // PIECES)
         if (size := size_of(lines.left)) <= piece:  # as nearly always

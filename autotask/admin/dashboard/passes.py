@@ -36,7 +36,7 @@ def key_in(request: HttpRequest) -> str | None:
 
 
 def _session(request: HttpRequest) -> str:
-    """Return what a pass is bound to: the key of the session. "": the site knows its users in another way, and has no passes."""
+    """Return the key of the session, to which a pass is bound; "": the site knows its users in another way."""
     return request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
 
 
