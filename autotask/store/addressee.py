@@ -5,7 +5,7 @@ import uuid
 from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store.connection import execute
+from autotask.store.connection import execute, rows
 from autotask.store.errors import is_locked
 from autotask.task import THREAD
 
@@ -119,6 +119,15 @@ def be_alive(connection: BaseDatabaseWrapper, id: uuid.UUID) -> bool:
 
 #: Seconds for which a worker that stops waits for calls that have handed it something.
 PATIENCE = 3.0
+
+
+def notify_itself(connection: BaseDatabaseWrapper, own: str) -> None:
+    """Have the session of a worker hear of all that was committed before this: PostgreSQL notifies it in that order.
+
+    :param own: a channel on which only this worker listens.
+    """
+    rows(connection, "SELECT pg_notify(%(own)s, '')", {"own": own})
+
 
 # PostgreSQL frees the locks of calls before it tells listeners of their words. So the worker notifies itself: its session reads
 # all that has come before that.

@@ -125,6 +125,15 @@ class News:
         except (DatabaseError, InterfaceError, OSError):
             self.connection.close()
 
+    def hear_all(self) -> None:
+        """Hear all that was said before this."""
+        if self.hears:
+            connection, own = self.connection.wrapper, lines.current().channel(self._worker_id())
+            notify.tell_or_not(
+                connection, lambda telling: addressee.notify_itself(connection, own) if telling else None
+            )
+            self._look()
+
     def hear_last(self) -> None:
         """While the worker stops: hear requests to cancel, and pass on calls. If the database is away, it does neither."""
         if not self.connection.is_open:

@@ -49,7 +49,8 @@ class Notifier:
     def __init__(self, chores: Chores, wake: Callable[[], None]) -> None:
         self._chores = chores
         self._wake = wake
-        self._looked_at = float("-inf")
+        # Not infinitely long ago: before version 17, PostgreSQL has no infinite intervals. A survey finds what ended before.
+        self._looked_at = time.monotonic()
         # Not at once: if no worker has run for a week, this one takes them now.
         self._abandon_at = time.monotonic() + ABANDON_EVERY
 
