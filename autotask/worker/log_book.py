@@ -1,5 +1,6 @@
 """Service: take the lines that tasks log, and store them every second; imported only with ``AUTOTASK_LOGS``."""
 
+import contextlib
 import logging
 import os
 import time
@@ -81,10 +82,11 @@ class Lines:
         self.sizes: list[int] | None = None
 
     def take(self) -> list[Said]:
-        """Return the lines that wait, which do not wait any more."""
+        """Return the lines that wait, which no longer wait."""
         self.long = 0
-        next_one = self.said.popleft
-        found = [next_one() for _ in range(len(self.said))]
+        found: list[Said] = []
+        with contextlib.suppress(IndexError):  # The task forgets some at this moment.
+            found += (self.said.popleft() for _ in range(len(self.said)))
         if self.is_mixed:
             found.sort(key=itemgetter(0))
             self.is_mixed = False
@@ -150,7 +152,7 @@ class LogBook:
     def take(self, context: TaskContext, record: logging.LogRecord) -> None:
         """Take a record of the attempt that runs where it was logged."""
         if (lines := self._here.get(context)) is None:
-            if context.is_over:  # A thread that it has left behind goes on.
+            if context.is_over:  # A thread that it has left behind continues.
                 self.take_stray((context.id, context.attempt), record)
                 return
             lines = self._begin(context)
