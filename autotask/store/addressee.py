@@ -21,7 +21,7 @@ _ALIVE, _CLOSED = (
     f"('x' || {half}(replace({{id}}::text, '-', ''), 16))::bit(64)::bigint" for half in ("left", "right")
 )
 
-#: So many workers have to be idle. Fewer are all told: that costs little, and whoever is fastest gets the task.
+#: So many workers have to be idle. Fewer are all told: that costs little, and the fastest one gets the task.
 FEWEST = 4
 
 # * A worker says with each beat whether it is idle. It may be busy by now: then it passes the word on, if it has no room. It

@@ -15,7 +15,7 @@ from autotask.wakeup import Wakeup
 
 logger = logging.getLogger("autotask.worker")
 
-#: Seconds after which a worker whose former session still counts as alive tries again to have the present one do so.
+#: Seconds after which a worker whose former session still counts as alive tries again to have the current one do so.
 TRY_AGAIN = 30.0
 
 
@@ -115,7 +115,7 @@ class News:
         self.pass_on()
 
     def be_handed_nothing(self) -> None:
-        """Before the worker stops: let callers hand tasks to others from now on, and hear of those that have come."""
+        """Before the worker stops: let callers hand tasks to others from now on, and receive those that have come."""
         if not self.hears:
             return
         try:

@@ -22,7 +22,7 @@ PAUSE = 0.05
 #: Seconds by which a look goes back beyond the one before: an end is recorded a little later than it happens.
 BACK = 5.0
 
-#: Seconds after which a delivery that no worker takes is cancelled: perhaps none serves its queue any more. Until then doctor
+#: Seconds after which a delivery that no worker takes is cancelled: perhaps none serves its queue now. Until then doctor
 #: names the queue.
 PATIENCE = 7 * 86_400.0
 
