@@ -103,7 +103,7 @@ _READY_AT, _ID, _PRIORITY = map(_RECORD.index, ("ready_at", "id", "priority"))
 #   compare each of its rows to each picked one.
 # * The tasks themselves are not written: a claim costs one row, however many tasks are in it.
 # * The lower bound skips the dead entries of tasks claimed before, which a long transaction anywhere keeps alive, and also the last
-#   of them: PostgreSQL would mark it as dead, and for that write its page of the index to the WAL once more.
+#   of them: PostgreSQL would mark it as dead, and perhaps write its whole page of the index to the WAL for that.
 # * A worker whose lease has run out gets nothing: its tasks may have been rescued already.
 # * The limits are part of the text: as parameters they would make the planner guess.
 # * Suspects are left out, unless no worker has been idle to take them for half a minute.
