@@ -7,6 +7,7 @@ from autotask.handle import TaskHandle
 from autotask.own_worker import own
 from autotask.store import addressee, claim, enqueue, notify, rescue
 from autotask.store.connection import current, dedicated, execute, rows
+from autotask.store.survey import Chore
 from autotask.task import RUNNING, WAITING
 from autotask.worker import news
 from autotask.worker.claiming.claimer import Claimer
@@ -181,8 +182,7 @@ def test_a_task_whose_word_does_not_come_is_released_and_runs(start, searched):
     handle, _ = keep_word(worker, "lost")
 
     # When
-    worker.loop.receiver.look_at = float("-inf")
-    worker.loop.receiver.seen = None
+    worker.services.chores.add([Chore.CLAIMS])
     worker.wakeup.wake()
 
     # Then
@@ -194,7 +194,7 @@ def test_a_word_that_comes_after_the_task_was_released_is_not_heeded(start):
     # Given
     worker = start()
     handle, words = keep_word(worker, "once")
-    worker.loop.receiver.seen = None
+    worker.services.chores.add([Chore.CLAIMS])
     worker.wakeup.wake()
     assert handle.wait(10) == "once"
 
