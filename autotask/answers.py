@@ -47,7 +47,7 @@ class Box:
         self._socket.close()
 
     def _received(self, fence: int) -> bytes | None:
-        """Return the answer that has come; None if it is one to an earlier question, for which nobody waits any more."""
+        """Return the answer that has come; None if it is one to an earlier question, for which nobody waits."""
         try:
             come = self._socket.recv(LARGEST + _HEAD.size)
         except OSError:

@@ -14,7 +14,7 @@ R = TypeVar("R")
 class DelayedTask(Definition[P, R]):
     """The definition that ``@delayed_task`` makes: calling it stores the call."""
 
-    if not TYPE_CHECKING:  # Type checkers should go on to refuse unknown attributes.
+    if not TYPE_CHECKING:  # Type checkers should still refuse unknown attributes.
 
         def __getattr__(self, attribute):
             """Refuse an attribute that other task queues have, and say what to write here."""

@@ -176,7 +176,7 @@ class TaskExpired(TaskNotFound):
 
 
 class ResultExpired(TaskExpired):
-    """The result of task {id} ({name}) is not in the database any more: it was pruned after its time to live. The task
+    """The result of task {id} ({name}) is no longer in the database: it was pruned after its time to live. The task
     ended as {how}."""
 
     #: DONE, ERROR or CANCELLED, as ``handle.status`` said.
@@ -267,7 +267,7 @@ class InvalidPause(AutotaskError, ValueError):
 
 
 class ClaimOver(AutotaskError, RuntimeError):
-    """The value of a step of {name} {id} was not stored: the task does not belong to this worker any more. It was given to
+    """The value of a step of {name} {id} was not stored: the task no longer belongs to this worker. It was given to
     another worker, cancelled or deleted meanwhile."""
 
 

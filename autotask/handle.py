@@ -100,7 +100,7 @@ class TaskHandle(Generic[R]):
 
         Model instances in it are as they are in the database now.
 
-        :raises ObjectGone: one of them is not there any more.
+        :raises ObjectGone: one of them no longer exists.
         :raises TaskNotFound: the task is not in the database: see :meth:`refresh`.
         :raises PayloadRefused: the stored result was altered.
         """
@@ -211,7 +211,7 @@ class TaskHandle(Generic[R]):
         """Run a task again that is in ERROR or CANCELLED, with all its retries.
 
         :param from_start: whether to forget what its steps have returned, so that all of them run again.
-        :raises NotRetryable: it is live, DONE, or not in the database any more.
+        :raises NotRetryable: it is live, DONE, or no longer in the database.
         """
         connection = current()
         with transaction.atomic(using=connection.alias) if from_start else contextlib.nullcontext():
@@ -231,7 +231,7 @@ class TaskHandle(Generic[R]):
     def discard(self) -> bool:
         """Delete a task that is in ERROR or CANCELLED, with its arguments, attempts, steps and log.
 
-        Afterwards it does not count as a failure any more, cannot be retried, and its handle raises TaskExpired, as after
+        Afterwards it no longer counts as a failure, cannot be retried, and its handle raises TaskExpired, as after
         its time to live.
 
         :returns: whether it was deleted; False if it is live, DONE, or not in the database, if its mails or webhooks are

@@ -41,7 +41,7 @@ T = TypeVar("T")
 #: The state of a task that nobody has read yet.
 UNKNOWN = object()
 
-#: A finished task; None if the task is not in the database (any more).
+#: A finished task; None if the task is not in the database.
 Ended = StoredTask | ToldTask | None
 
 
@@ -61,7 +61,7 @@ class _Awaiting(Generic[T]):
         self._settle(self.future.set_exception, error)
 
     def _settle(self, settle: Callable[[Any], None], value: object) -> None:
-        with contextlib.suppress(RuntimeError):  # The event loop is closed: nobody waits any more.
+        with contextlib.suppress(RuntimeError):  # The event loop is closed: nobody waits.
             self.future.get_loop().call_soon_threadsafe(lambda: None if self.future.done() else settle(value))
 
 
@@ -108,7 +108,7 @@ class Listener:
         self._watch_at = 0.0
 
     def ended(self, id: uuid.UUID) -> "asyncio.Future[Ended]":
-        """Return a future for a task that has finished; None if it is not in the database (any more).
+        """Return a future for a task that has finished; None if it is not in the database.
 
         It may be cancelled or set by somebody else. It raises ``django.db.DatabaseError`` if the database cannot be queried.
         """

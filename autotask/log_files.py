@@ -108,7 +108,7 @@ def task_of(name: str) -> uuid.UUID | None:
 
 
 def is_dangling(entry: os.DirEntry[str]) -> bool:
-    """Whether a file is the link of a key whose task has no file any more."""
+    """Whether a file is the link of a key whose task no longer has a file."""
     if not entry.is_symlink() or not entry.name.endswith(".log"):
         return False
     return task_of(os.readlink(entry.path)) is not None and not os.path.exists(entry.path)

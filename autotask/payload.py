@@ -139,7 +139,7 @@ def load_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> Arguments:
 
     :raises PayloadTooNew: they have a form or a class that this code does not know; newer code may.
     :raises PayloadRefused: they are not signed for this task with a key of this site.
-    :raises ObjectGone: a model instance among them is not in the database any more.
+    :raises ObjectGone: a model instance among them is no longer in the database.
     :raises django.db.Error: the database could not be queried for instances.
     :raises Exception: whatever else unpickling raises.
     """

@@ -69,7 +69,7 @@ def dumps_only(refers: Reference) -> bytes:
 def loads(body: bytes, refers: bool) -> Any:
     """Return the pickled value, with its model instances as they are in the database now.
 
-    :raises ObjectGone: one of the instances is not there any more.
+    :raises ObjectGone: one of the instances no longer exists.
     :raises NotAllowed: AUTOTASK_PICKLE_ALLOWED does not allow it.
     :raises Exception: whatever unpickling raises, for example ImportError for a class that is gone.
     """

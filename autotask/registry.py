@@ -108,7 +108,7 @@ def _import_module_of(task: ClaimedTask) -> None:
             importlib.import_module(module)
         except ModuleNotFoundError as error:
             if error.name and f"{module}.".startswith(f"{error.name}."):
-                continue  # The name goes on with that of a class, or is not a path at all.
+                continue  # The name continues with that of a class, or is not a path at all.
             logger.exception("The module %s of a task cannot be imported here", module)
         except (Exception, SystemExit):  # the module of the project may raise anything
             logger.exception("The module %s of a task cannot be imported here", module)

@@ -45,7 +45,7 @@ class ScheduledTask(Definition[P, R]):
         result: R = self._in_place()(*args, **kwargs)
         return result
 
-    if not TYPE_CHECKING:  # Type checkers should go on to refuse unknown attributes.
+    if not TYPE_CHECKING:  # Type checkers should still refuse unknown attributes.
 
         def __getattr__(self, attribute):
             """Refuse an attribute that other task queues have, and say what to write here."""

@@ -12,7 +12,7 @@ _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 
-#: Bytes of a MAC: the first half of what the hash returns, the least that RFC 2104 recommends (in section 5). Nobody guesses one
+#: Bytes of a MAC: the first half of the hash, the least that RFC 2104 recommends (in section 5). Nobody guesses one
 #: of 2^128, and each task has two of them, in its arguments and in its result.
 SIZE = 16
 

@@ -54,7 +54,7 @@ class Snapshot:
     def take(self, id: uuid.UUID, name: str) -> Seen:
         """Read the task, and keep what was read.
 
-        :raises TaskExpired: it is not in the database (any more).
+        :raises TaskExpired: it is not in the database.
         :raises TaskNotFound: no task ever had the id.
         """
         era = Era.number

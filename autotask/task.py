@@ -99,7 +99,7 @@ _VERSION_AND_VARIANT = 0x7 << 76 | 0x2 << 62
 _PARTS = 1 << 12
 _RANDOM_BITS = (1 << 62) - 1
 
-#: Ids go on to grow while the clock is behind the last one by less than this: a second. Further back, somebody has set it.
+#: Ids continue to grow while the clock is behind the last one by less than this: a second. Further back, somebody has set it.
 _SET_BACK = 1000 * _PARTS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

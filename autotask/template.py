@@ -29,7 +29,7 @@ class Template:
         return forking.obstacle() or self.change()
 
     def change(self) -> str:
-        """Return why the code that this process has loaded is not that of the files any more; "" if it is."""
+        """Return why the code that this process has loaded is not that of the files now; "" if it is."""
         path = self._files.changed() if self._files else ""
         return f"the code has changed since this process has loaded it ({path})" if path else ""
 

@@ -23,7 +23,7 @@ def stop(names: Iterable[str], log: Log[str] = keep_no_log) -> list[Answer[str]]
 
 
 def forget(names: Iterable[str], log: Log[str] = keep_no_log) -> list[Answer[str]]:
-    """Forget background workers that the code does not have any more, and what people have decided about them."""
+    """Forget background workers that the code no longer has, and what people have decided about them."""
     return _each(names, log, lambda name: None if store.forget_known(current(), name) else Refusal.IN_CODE)
 
 

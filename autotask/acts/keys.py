@@ -93,7 +93,7 @@ def revoke(name: str, log: Log[int] = keep_no_log) -> bool:
 
 
 def all_keys() -> list[StoredKey]:
-    """Return all keys without their secrets, oldest first, also those that are not valid any more."""
+    """Return all keys without their secrets, oldest first, also those that are no longer valid."""
     return store.all_keys(current())
 
 

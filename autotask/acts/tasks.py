@@ -73,7 +73,7 @@ def cancel(
 
 
 def discard(ids: Iterable[uuid.UUID], log: Log[uuid.UUID] = keep_no_log) -> list[Answer[uuid.UUID]]:
-    """Delete tasks that failed or were cancelled, with their arguments, attempts and logs: they cannot be retried any more."""
+    """Delete tasks that failed or were cancelled, with their arguments, attempts and logs: they can no longer be retried."""
     answers = _each_batch(ids, discarding.discard, log)
     # What is in a state for it is left only for another reason.
     return [Answer(answer.key, refused=Refusal.NEEDED) if answer.refused in RETRYABLE else answer for answer in answers]

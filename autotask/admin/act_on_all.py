@@ -45,8 +45,8 @@ def _act(
     :param rate: how many tasks are retried in a second, from now on: each is due later than the one before.
     :param asked_at: when it was asked for, in ISO 8601: later tasks are not meant.
     :param total: about how many there are; 0: unknown.
-    :returns: how many it was done to, and how many were in no state for it any more.
-    :raises Cancel: the user may not do it any more.
+    :returns: how many it was done to, and how many were no longer in a state for it.
+    :raises Cancel: the user may no longer do it.
     """
     word = Word(act)
     done = refused = 0
@@ -57,7 +57,7 @@ def _act(
         ids = [id for id, name in piece.items() if id != context.id and (word, name) != (Word.RETRY, context.name)]
         for start in range(0, len(ids), tasks.BATCH):
             if context.should_stop:
-                raise Snooze(0)  # what is done already is in no state for it any more
+                raise Snooze(0)  # what is done already is no longer in a state for it
             answers = _doing(word, priority, delays)(
                 ids[start : start + tasks.BATCH], _log(user_id, ACTS[word].said, piece)
             )
@@ -68,7 +68,7 @@ def _act(
 
 
 def _until(wanted: Filter, moment: datetime) -> Filter:
-    """Return the filter without what was enqueued later, however late a worker takes the act or goes on with it."""
+    """Return the filter without what was enqueued later, however late a worker takes the act or continues it."""
     last = last_id(moment)
     return replace(wanted, last=last if wanted.last is None else min(last, wanted.last))
 
@@ -81,7 +81,7 @@ def paced(rate: float | None, now: Callable[[], float] = time.monotonic) -> Iter
 
 
 def _refuse_without_right(user_id: str, word: Word) -> None:
-    # The task may wait and run for hours. Users who have lost the right or left by then must not act any more.
+    # The task may wait and run for hours. Users who have lost the right or left by then must no longer act.
     user = get_user_model()._default_manager.filter(pk=user_id).first()
     if user is None or not may(user, word):
         raise Cancel("the user who asked for it may not do it any more")

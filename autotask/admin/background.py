@@ -235,7 +235,7 @@ class BackgroundAdmin(ActingAdmin):
 
     @admin.action(description=_("Forget selected background workers"), permissions=["stop"])
     def forget(self, request: HttpRequest, workers: Iterable[BackgroundWorker]) -> None:
-        """Forget those that no code has any more."""
+        """Forget those that no code has now."""
         words = ngettext_lazy("%(number)d background worker is forgotten.", "%(number)d are forgotten.", "number")
         self._do(request, acts.forget, workers, gettext("Forgotten."), words)
 

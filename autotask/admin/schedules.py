@@ -272,7 +272,7 @@ def attach(schedules: Sequence[Schedule]) -> None:
     entries = {entry.name: entry for entry in agenda.entries(current())}
     last = schedule_runs.last_runs(current(), [schedule.name for schedule in schedules])
     for schedule in schedules:
-        # One that has just been deleted from the register is shown once more.
+        # One that has just been deleted from the register is shown again.
         vars(schedule)["entry"] = entries.get(schedule.name) or Entry(schedule.name, None, None)
         vars(schedule)["last_run"] = last.get(schedule.name)
 

@@ -71,7 +71,7 @@ def may_open(request: HttpRequest, site: AdminSite, key: str) -> bool:
 
 
 def shows_all_tasks(site: AdminSite) -> bool:
-    """Whether whoever may see tasks sees all; not where the project's own admin of tasks leaves some out."""
+    """Whether users who may see tasks see all; not where the project's own admin of tasks leaves some out."""
     if not site.is_registered(TaskRecord):
         return True
     own: Any = site.get_model_admin(TaskRecord)

@@ -63,7 +63,7 @@ def authorize(request: HttpRequest, action: str, name: str = "", *, public: bool
     :param action: one of "submit", "read", "cancel", "retry", "discard", "traceback", "metadata" and
         "pull".
     :param name: the name of a task; "": the caller must be allowed for some name, and the view looks at each.
-    :param public: everybody may do it who sends no key. Whoever writes a view has to write this out.
+    :param public: everybody may do it who sends no key. The author of a view has to write this out.
     :raises Refused: 401 without a valid key or session, 403 if it does not allow this, 429 after too many wrong keys or
         requests.
     """

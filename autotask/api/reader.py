@@ -84,7 +84,7 @@ def _answer(future: "asyncio.Future[R]", act: Callable[[], R]) -> None:
         settle = functools.partial(_set, future, asyncio.Future.set_result, act())
     except BaseException as error:
         settle = functools.partial(_set, future, asyncio.Future.set_exception, _bearable(error))
-    with contextlib.suppress(RuntimeError):  # The event loop is closed: nobody waits any more.
+    with contextlib.suppress(RuntimeError):  # The event loop is closed: nobody waits.
         future.get_loop().call_soon_threadsafe(settle)
 
 

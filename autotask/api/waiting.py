@@ -27,7 +27,7 @@ NO_DATABASE = (OperationalError, InterfaceError)
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """Says that an answer is held: the request is answered once more when that is over.
+    """Says that an answer is held: the request is answered again when that is over.
 
     :ivar id: the task that is waited for.
     :ivar seconds: how long at most.

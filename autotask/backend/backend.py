@@ -91,7 +91,7 @@ class AutotaskBackend(BaseTaskBackend):
     def get_result(self, result_id: str) -> Any:
         """Return the :class:`~autotask.backend.result.AutotaskResult` of a task.
 
-        :raises TaskResultDoesNotExist: it is not in the database (any more), or not a task of Django.
+        :raises TaskResultDoesNotExist: it is not in the database, or not a task of Django.
         :raises PayloadRefused: its stored arguments or value were altered.
         """
         try:

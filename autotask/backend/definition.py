@@ -111,7 +111,7 @@ class DjangoTask(Definition[Any, Any]):
 
 
 def look_up(id: uuid.UUID, alias: str | None = None) -> AutotaskResult | None:
-    """Return the current result of a task; None if it is not in the database (any more), or not a task of Django.
+    """Return the current result of a task; None if it is not in the database, or not a task of Django.
 
     :param alias: the alias of the backend that was asked; by default that of the task where it is defined.
     :raises PayloadRefused: its stored arguments or value were altered. Nothing is imported for it.

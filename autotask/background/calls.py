@@ -116,7 +116,7 @@ class Here:
     failures: int = 0
 
     def call(self, called: Called, worker: Any, message: tuple[Any, ...], id: str) -> None:
-        """Call the function once. What it raises is counted and given to ``on_error``, and rises.
+        """Call the function once. An exception is counted and given to ``on_error``, and rises.
 
         :param message: what it was woken with, as its first arguments.
         :param id: of the task, or of the thread.

@@ -54,7 +54,7 @@ class BackgroundOptions:
     :ivar per: where there is one: "site", "host" or "process".
     :ivar autostart: whether it starts with the site.
     :ivar queue: the workers that serve this queue may host it.
-    :ivar priority: of what is put into its queue.
+    :ivar priority: of the values that are put into its queue.
     :ivar loop: the name of the event loop that runs a coroutine function.
     :ivar executor: where the function runs: "" in the thread of the background worker, "process" in a process of its own,
         or a name in AUTOTASK_EXECUTORS.

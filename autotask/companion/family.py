@@ -1,7 +1,7 @@
 """The Django process's side of a family: the processes of one server that share a guard; Linux only.
 
 The first of them listens at an abstract address, hands that over to the guard that it starts, and the others connect to it.
-Whoever binds the address first is the first, and a connection waits until the guard has started. So no two of them start
+The one that binds the address first is the first, and a connection waits until the guard has started. So no two of them start
 guards for each other.
 """
 

@@ -17,13 +17,13 @@ from autotask.processes.starting import Process, Start
 LINE = "AUTOTASK_TEMPLATE_LINE"
 
 #: The answers of the template: it has loaded the project; it has forked a worker; there is no room for one; its code is not
-#: that of the files any more; it must not be forked.
+#: that of the files now; it must not be forked.
 LOADED, FORKED, FULL, CHANGED, FORBIDDEN = "loaded", "forked", "full", "changed", "forbidden"
 
 #: Tells a fork that the guard knows it. Otherwise nobody would end it if the template is killed before it answers.
 GO = b"g"
 
-#: If the code of this many templates in a row has changed before their first fork, workers are no forks any more.
+#: If the code of this many templates in a row has changed before their first fork, workers are no longer forks.
 TOO_LATE = 3
 
 

@@ -111,7 +111,7 @@ def _reap_all_but(known: Collection[int]) -> None:
 def say(what: str, parent: int, *, serious: bool = False) -> None:
     """Write one line, or more with indentation, to the standard error of the Django process; or JSON, if its lines are."""
     line = _as_json if streams.JSON_LINES in os.environ else _as_text
-    # Nobody may be reading it any more.
+    # Perhaps nobody reads it now.
     with contextlib.suppress(OSError):
         os.write(2, f"{line(what, parent, serious)}\n".encode(errors="replace"))
 

@@ -50,7 +50,7 @@ class Siblings:
         return [each.fileno() for each in (*listener, *self._newcomers)]
 
     def close(self) -> None:
-        """Admit nobody any more: those that come now start a guard of their own, which others can share."""
+        """Admit nobody from now on: those that come now start a guard of their own, which others can share."""
         if self._listener:
             self._listener.close()
         self._listener = None

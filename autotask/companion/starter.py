@@ -79,7 +79,7 @@ def _start_or_try_again(*, has_siblings: bool = False) -> bool:
     global _failures
     try:
         return start(has_siblings=has_siblings)
-    except Exception as error:  # no memory, no more threads or files: the server goes on serving
+    except Exception as error:  # no memory, no more threads or files: the server continues to serve
         _failures += 1
         log = logger.error if _failures == 1 else logger.debug
         explain = _failures == 1 and not is_shortage(error)

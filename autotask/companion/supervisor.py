@@ -73,7 +73,7 @@ class Supervisor:
             try:
                 status = self._guarded().wait()
                 logger.debug("The guard of the companion ended with status %d", status)
-            except Exception as error:  # whatever it is, such as no memory, the server goes on serving
+            except Exception as error:  # whatever it is, such as no memory, the server continues to serve
                 if failures == 0:
                     logger.warning("The companion could not be started, will try again: %s", error)
             failures = 0 if time.monotonic() - began > LIVED_WELL else failures + 1

@@ -34,7 +34,7 @@ def look_at_hosts(patient: Patient) -> Finding:
 
 
 def look_at_messages(patient: Patient) -> Finding:
-    """Whether values or triggers wait for background workers that no code has any more."""
+    """Whether values or triggers wait for background workers that no code has now."""
     orphans = background_read.orphans(patient.connection)
     if not orphans:
         return fine("none without a background worker")

@@ -46,7 +46,7 @@ def main(users: int, watcher: int, server: int, uid: int, gid: int, grace: int) 
 
 
 def wait_for_last(users: int, grace: int) -> None:
-    """Return with the users' file locked, once nobody has had it for a while; then no user can join any more."""
+    """Return with the users' file locked, once nobody has had it for a while; then no user can join."""
     while True:
         fcntl.flock(users, fcntl.LOCK_EX)
         fcntl.flock(users, fcntl.LOCK_UN)
@@ -75,7 +75,7 @@ def socket_folder() -> str:
 
 
 def remove(sockets: str) -> None:
-    """Delete the folder of the socket: nobody uses it any more, and the next start makes another one."""
+    """Delete the folder of the socket: nobody uses it now, and the next start makes another one."""
     with suppress(OSError):
         for left in (".s.PGSQL.5432", ".s.PGSQL.5432.lock"):  # by a server that was killed
             with suppress(FileNotFoundError):

@@ -168,7 +168,7 @@ class SimpleTask(models.Model):
     # --- acts -------------------------------------------------------------------------------------------------------
 
     def start_again(self) -> None:
-        """Begin again at step 1, whatever has become of the row; what its steps have returned is forgotten.
+        """Begin again at step 1, whatever has happened to the row; what its steps have returned is forgotten.
 
         :raises RowBusy: its task runs.
         """

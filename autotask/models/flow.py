@@ -23,8 +23,8 @@ class Mark(models.Model):
 class Slot(models.Model):
     """One of the slots of a limit, and the task that has it, or had it last.
 
-    It is taken while that task is live and has passed the gate at this place; so nothing has to give it back, and nothing
-    can leak. Each time it is given away it gets another version, so that no two sessions give it away at once.
+    It is taken while that task is live and has passed the gate at this place; so nothing has to free it, and nothing can
+    leak. Each time it is given away it gets another version, so that no two sessions give it away at once.
     """
 
     pk = models.CompositePrimaryKey("gate", "number")

@@ -137,13 +137,13 @@ def _renew_libraries() -> None:
 
 
 def _flush() -> None:
-    """Write what is buffered, or the fork would write it once more."""
+    """Write what is buffered, or the fork would write it again."""
     for handler in logging._handlerList[:]:  # type: ignore[attr-defined]  # all that logging.shutdown() flushes
         if (found := handler()) is not None:
             with contextlib.suppress(Exception):
                 found.flush()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # nobody reads it any more
+        with contextlib.suppress(Exception):  # nobody reads it now
             stream.flush()
 
 

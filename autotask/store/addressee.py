@@ -5,7 +5,7 @@ import uuid
 from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store.connection import execute
+from autotask.store.connection import execute, rows
 from autotask.store.errors import is_locked
 from autotask.task import THREAD
 
@@ -21,7 +21,7 @@ _ALIVE, _CLOSED = (
     f"('x' || {half}(replace({{id}}::text, '-', ''), 16))::bit(64)::bigint" for half in ("left", "right")
 )
 
-#: So many workers have to be idle. Fewer are all told: that costs little, and whoever is fastest gets the task.
+#: So many workers have to be idle. Fewer are all told: that costs little, and the fastest one gets the task.
 FEWEST = 4
 
 # * A worker says with each beat whether it is idle. It may be busy by now: then it passes the word on, if it has no room. It
@@ -119,6 +119,15 @@ def be_alive(connection: BaseDatabaseWrapper, id: uuid.UUID) -> bool:
 
 #: Seconds for which a worker that stops waits for calls that have handed it something.
 PATIENCE = 3.0
+
+
+def notify_itself(connection: BaseDatabaseWrapper, own: str) -> None:
+    """Have the session of a worker hear of all that was committed before this: PostgreSQL notifies it in that order.
+
+    :param own: a channel on which only this worker listens.
+    """
+    rows(connection, "SELECT pg_notify(%(own)s, '')", {"own": own})
+
 
 # PostgreSQL frees the locks of calls before it tells listeners of their words. So the worker notifies itself: its session reads
 # all that has come before that.

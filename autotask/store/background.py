@@ -96,8 +96,8 @@ WHERE b.name = %(name)s AND b.declared_at < clock_timestamp() - %(after)s * inte
   AND NOT EXISTS (SELECT 1 FROM autotask_background_instance i WHERE i.name = b.name AND {HOSTED.format("i")})
 """
 
-# Wishes are rare: every worker looks. Messages are not: only the host does. Where there is none, whoever takes the instance
-# looks a moment after that.
+# Wishes are rare: every worker looks. Messages are not: only the host does. Where there is none, the worker that takes the
+# instance looks a moment after that.
 _CHANNEL = "'autotask_background_' || replace({0}::text, '-', '')"
 
 TELL_ALL = f"SELECT pg_notify({_CHANNEL.format('id')}, '') FROM autotask_worker"

@@ -86,7 +86,7 @@ LEFT JOIN autotask_background b ON b.name = d.name
 LEFT JOIN autotask_background_instance i ON i.name = d.name AND i.place = d.place
 """
 
-# Whoever starts or stops one in a long transaction must not hold up the caretakers: locked rows are skipped, and so are
+# A caller that starts or stops one in a long transaction must not hold up the caretakers: locked rows are skipped, and so are
 # those that somebody else is inserting.
 DECLARE_NEW = f"""
 INSERT INTO autotask_background (name, kind, per, queue, wanted, start_id, declared_at)
@@ -97,7 +97,7 @@ WHERE pg_try_advisory_xact_lock({LOCKS}, hashtext(d.name))
 ON CONFLICT (name) DO NOTHING
 """
 
-# As long as nobody has decided, it starts once the code says so. What newer code has started is not stopped by older code.
+# As long as nobody has decided, it starts once the code says so. Older code stops nothing that newer code has started.
 DECLARE_AGAIN = """
 WITH mine AS MATERIALIZED (
     SELECT b.name FROM autotask_background b WHERE b.name = ANY(%(names)s::text[]) ORDER BY b.name FOR UPDATE SKIP LOCKED
@@ -111,7 +111,7 @@ FROM unnest(%(names)s::text[], %(kinds)s::text[], %(pers)s::text[], %(queues)s::
 WHERE b.name = d.name AND b.name IN (SELECT name FROM mine)
 """
 
-# What somebody has decided lasts.
+# A decision of somebody lasts.
 FORGET = f"""
 WITH gone AS (
     DELETE FROM autotask_background WHERE NOT decided AND declared_at < clock_timestamp() - %(after)s * interval '1 s' RETURNING name
@@ -214,7 +214,7 @@ def forget(connection: BaseDatabaseWrapper) -> None:
 
 
 def take(connection: BaseDatabaseWrapper, seen: Seen, worker_id: uuid.UUID) -> Grant | None:
-    """Host an instance; return None if another worker was faster, or it is not to run any more."""
+    """Host an instance; return None if another worker was faster, or it is no longer to run."""
     params = {"name": seen.name, "place": seen.place, "worker_id": worker_id, "seen": seen.fence}
     for fence, start_id, setup in rows(connection, TAKE, params):
         return Grant(seen.name, seen.place, fence, start_id, None if setup is None else bytes(setup))

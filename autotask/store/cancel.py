@@ -46,7 +46,7 @@ CANCEL_WAITING = _GONE + _TOLD
 _NO_FLOW = Flow().stored
 
 # The worker notices it with its next heartbeat, or at once where it can hear.
-# Whoever records the end of the task finds the reason in its flow.
+# The worker that records the end of the task finds the reason in its flow.
 ASK_RUNNING = f"""
 UPDATE autotask_task t
 SET cancel_requested = true,

@@ -325,35 +325,51 @@ SELECT id FROM released
 UNKNOWN_TO_WORKER = f"SELECT t.id FROM ({_FORGOTTEN}) AS f {_ITS_TASKS} WHERE {_MEANT}"
 
 
+def unknown(connection: BaseDatabaseWrapper, worker_id: uuid.UUID, held: Sequence[int]) -> list[uuid.UUID]:
+    """Return the ids of the tasks that run under this worker's name but are not held by it; the word of some may be on its way.
+
+    :param held: the fences of its tasks.
+    """
+    return [id for (id,) in rows(connection, UNKNOWN_TO_WORKER, _of_worker(worker_id, held, []))]
+
+
 def reconcile(
     connection: BaseDatabaseWrapper,
     worker_id: uuid.UUID,
     held: Sequence[int],
     *,
+    among: Sequence[uuid.UUID] | None = None,
     refused: Refusals[uuid.UUID] | None = None,
 ) -> list[uuid.UUID]:
     """Release the tasks that run under this worker's name but are not held by it, and return their ids.
 
     :param held: the fences of its tasks.
+    :param among: no others are released; None: any.
     :param refused: as for :func:`claim`.
     """
     refused = refusals() if refused is None else refused
-    params = {
-        "worker_id": worker_id,
-        "claims": claims.numbers(held),
-        "held": arrays.numbers(held),
-        "spared": refused.spared(),
-    }
+    params = _of_worker(worker_id, held, refused.spared())
+    these = "" if among is None else f"AND t.id = {_any_of(among)}"
 
     def release(these: str) -> list[uuid.UUID]:
         return [id for (id,) in rows(connection, RECONCILE.format(these=these), params)]
 
     parts = refused.run_found(
-        lambda: release(""),
-        lambda: [id for (id,) in rows(connection, UNKNOWN_TO_WORKER, params)],
+        lambda: release(these),
+        lambda: [id for (id,) in rows(connection, f"{UNKNOWN_TO_WORKER} {these}", params)],
         lambda ids: release(f"AND t.id = {_any_of(ids)}"),
     )
     return [id for part in parts for id in part]
+
+
+def _of_worker(worker_id: uuid.UUID, held: Sequence[int], spared: Sequence[uuid.UUID]) -> dict[str, Any]:
+    """Return the parameters about the tasks that run under the name of a worker."""
+    return {
+        "worker_id": worker_id,
+        "claims": claims.numbers(held),
+        "held": arrays.numbers(held),
+        "spared": spared,
+    }
 
 
 def _any_of(ids: Iterable[uuid.UUID]) -> str:

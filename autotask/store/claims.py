@@ -1,8 +1,8 @@
 """Claims: one row for each batch of tasks that a worker has claimed together; the rows of the tasks stay as they are.
 
 The fence of a task names its claim, and the place of the task there: an outcome is accepted only if the claim is still in
-force, and the task in it. Whoever ends a task leaves its id in the claim, and deletes the claim with its last task: a task that is
-in no table any more does not run. Whoever puts a task back takes its id out.
+force, and the task in it. A statement that ends a task leaves its id in the claim, and deletes the claim with its last
+task: a task that is no longer in any table does not run. A statement that puts a task back takes its id out.
 """
 
 from collections.abc import Iterable, Sequence
@@ -62,8 +62,8 @@ def locked(lock: str) -> str:
 def unlocked(statement: str) -> str:
     """Return a statement without the locks of claims, for a transaction that sees a snapshot.
 
-    Such a transaction cannot lock a claim from which another task was taken since it began. It need not: whoever puts the task
-    itself back, or ends it, changes its row, so ending it here fails as a conflict.
+    Such a transaction cannot lock a claim from which another task was taken since it began. It need not: a statement that puts
+    the task itself back, or ends it, changes its row, so ending it here fails as a conflict.
     """
     return statement.replace("ORDER BY number FOR SHARE", "")
 

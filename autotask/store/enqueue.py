@@ -59,7 +59,7 @@ _NO_FLOW = Flow()
 
 _NOTHING_SPECIAL = {field.name: field.default for field in fields(Kind) if field.default is not MISSING}
 
-#: Bytes of arguments after which a bulk goes on in another statement. The statement is twice as long, and one of more than
+#: Bytes of arguments after which a bulk continues in another statement. The statement is twice as long, and one of more than
 #: 1 GB would make the server close the connection.
 LARGEST_STATEMENT = 8 * 2**20
 

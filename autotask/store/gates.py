@@ -1,4 +1,4 @@
-"""Admit held tasks: look at the gates that are marked, and let through whoever may pass."""
+"""Admit held tasks: look at the gates that are marked, and let the tasks through that may pass."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -29,8 +29,8 @@ MOST_TO_LIMIT = 200
 #: The most pieces of paused tasks that one look takes out of the way of others: more are left for the next look.
 MOST_DIVERTED = 20
 
-# Nobody waits for the disk: a crash of the server undoes a look as a whole, with the marks that it has taken. Whoever claims a task
-# that it has made ready waits for both, so late starts are not later by that.
+# Nobody waits for the disk: a crash of the server undoes a look as a whole, with the marks that it has taken. A worker that
+# claims a task that it has made ready waits for both, so late starts are not later by that.
 _QUICKLY = "FROM (SELECT set_config('synchronous_commit', 'off', true)) AS quick"
 
 # Marks of others are skipped, not waited for.

@@ -146,7 +146,7 @@ _heard: weakref.WeakKeyDictionary[Any, _Heard] = weakref.WeakKeyDictionary()
 def _all_come(raw: Any) -> list[tuple[str, str]]:
     """Return all notifications since the last time.
 
-    Not by ``notifies()``, which takes a tenth of a millisecond on an idle system, and whoever is woken calls this twice.
+    Not by ``notifies()``, which takes a tenth of a millisecond on an idle system, and a thread that is woken calls this twice.
     """
     if (heard := _heard.get(raw)) is None:
         heard = _heard[raw] = _Heard(raw)

@@ -15,7 +15,7 @@ from autotask.store.enqueue import NewTask
 from autotask.store.prepared import prepared_rows, rows_for_caller
 from autotask.task import ClaimedTask
 
-# * Who does not host the instance any more gets nothing.
+# * Who does not host the instance now gets nothing.
 # * Nothing overtakes a message that was stored as claimed by its host, and whose word is on its way there. Such a claim is of
 #   one message only. (OFFSET: the planner would read all messages for each claim.)
 # * By priority, then in the order of putting: run_at is the moment of the call, and a rescue keeps it.

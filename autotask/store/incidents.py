@@ -1,4 +1,4 @@
-"""Incidents: each has a row, so that it is announced once, and once when it is over, whoever dies in between."""
+"""Incidents: each has a row, so that it is announced once, and once when it is over, whichever process dies in between."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,16 +11,17 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.store import arrays
 from autotask.store.connection import aware, execute, rows, text
 
-#: Seconds after which an incident is forgotten: of a rule that no process has any more, and of all others.
+#: Seconds after which an incident is forgotten: of a rule that no process has now, and of all others.
 GONE_AFTER = 86400.0
 KEPT = 30 * 86400.0
 
-#: Seconds that one message may take to send, and to be noted. Whoever takes longer counts as dead, and another process sends it.
+#: Seconds that one message may take to send, and to be noted. A process that takes longer counts as dead, and another
+#: process sends it.
 PATIENCE = 300.0
 
 _LONGEST = 1000
 
-# The row without a key is the turn: whoever changes it looks. Others wait for its lock, and then see that it was changed.
+# The row without a key is the turn: the process that changes it looks. Others wait for its lock, and then see that it was changed.
 TURN = """
 INSERT INTO autotask_incident (key, rule, text, began_at, seen_at, due_at, told, tries)
 VALUES ('', '', '', statement_timestamp(), statement_timestamp(), statement_timestamp(), 0, 0)
@@ -102,8 +103,8 @@ RETURNING key, text, began_at, ended_at, told, coalesce(remaining, "to")::text, 
 
 _OURS = "key = %(key)s AND told = %(told)s AND tries = %(tries)s"
 
-# An incident may go on again while the message of its end is on its way. Then that was the end of the former one, and this is the
-# next one, which is announced like any other; otherwise nobody would hear of it any more.
+# An incident may begin again while the message of its end is on its way. Then that was the end of the former one, and this
+# is the next one, which is announced like any other; otherwise nobody would be notified of it.
 _GOES_ON = "(told = 1 AND ended_at IS NULL)"
 
 SENT = f"""
@@ -148,7 +149,7 @@ class Found:
 class Incident:
     """An incident in the database.
 
-    :ivar ended_at: None: it goes on.
+    :ivar ended_at: None: it lasts.
     :ivar told: 0: its beginning was not announced yet; 1: it was; 2: so was its end.
     :ivar to: the recipients who are still to get the next message.
     :ivar tries: how often it was tried, with the try that a claim begins.
@@ -220,7 +221,7 @@ def sent(connection: BaseDatabaseWrapper, incident: Incident) -> None:
 
 
 def left(connection: BaseDatabaseWrapper, incident: Incident, to: Sequence[str]) -> None:
-    """Note which recipients have not received it yet, and that whoever has claimed it is alive."""
+    """Note which recipients have not received it yet, and that the process that has claimed it is alive."""
     execute(connection, LEFT, {**_ours(incident), "remaining": json.dumps(list(to))})
 
 

@@ -1,4 +1,4 @@
-"""One statement for many items: if the database refuses one of them, the others go on without it."""
+"""One statement for many items: if the database refuses one of them, the others continue without it."""
 
 import logging
 import time

@@ -81,7 +81,7 @@ def find(connection: BaseDatabaseWrapper, id: int) -> StoredKey | None:
 
 
 def all_keys(connection: BaseDatabaseWrapper) -> list[StoredKey]:
-    """Return all keys, oldest first, also those that are not valid any more."""
+    """Return all keys, oldest first, also those that are no longer valid."""
     return [_stored(row) for row in rows(connection, LIST)]
 
 

@@ -1,4 +1,4 @@
-"""Read attempts whose worker or process died, for telemetry, which hears of all attempts."""
+"""Read attempts whose worker or process died, for telemetry, which is to know all attempts."""
 
 import uuid
 from collections.abc import Sequence

@@ -42,7 +42,7 @@ _TEXT_OID = 25
 # The server refuses to COPY into a table with row-level security. (PostgreSQL documentation, "COPY", "Notes".)
 BEFORE = "SELECT clock_timestamp() AT TIME ZONE 'UTC', row_security_active('autotask_task') OR row_security_active('autotask_ready')"
 
-# The same, and which keys are taken. Each is looked up in the index: for "= ANY" of so many, the planner would read the table.
+# The same, and which keys are taken. Each is looked up in the index: for "= ANY" of this many, the planner would read the table.
 BEFORE_UNIQUE = f"""{BEFORE},
 ARRAY(SELECT key FROM unnest(%(key)s::text[]) AS asked(key) CROSS JOIN LATERAL (
     SELECT FROM autotask_task t WHERE t.unique_key = key AND {columns.HAS_KEY} LIMIT 1

@@ -1,6 +1,6 @@
-"""Marks: requests to look at a gate, left in the transaction of whoever makes a task wait there or frees a slot."""
+"""Marks: requests to look at a gate, left in the transaction that makes a task wait there or frees a slot."""
 
-# Only limits are marked: tokens are not given back. NULL has no elements, so a task without gates leaves no mark.
+# Only limits are marked: tokens are not returned. NULL has no elements, so a task without gates leaves no mark.
 _FREED = """
 INSERT INTO autotask_mark (gate, at)
 SELECT gate.value->>'key', clock_timestamp()

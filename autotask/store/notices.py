@@ -37,7 +37,7 @@ WHERE r.on_end IS NOT NULL AND r.settled_at IS NULL AND (SELECT 1 FROM autotask_
 ORDER BY r.ended_at LIMIT %(limit)s
 """
 
-# Whoever locks the row first enqueues the delivery; the next one sees that it is there. It counts against no limit, since
+# The one that locks the row first enqueues the delivery; the next one sees that it is there. It counts against no limit, since
 # it has no gates.
 BEGIN = f"""
 WITH new AS (
@@ -139,7 +139,7 @@ class Untold:
 
     :ivar notices: all of its notices.
     :ivar former: the delivery that has ended without settling them; None: there was none.
-    :ivar former_state: how that has ended; None: it is not in the database any more.
+    :ivar former_state: how that has ended; None: it is no longer in the database.
     """
 
     id: uuid.UUID
@@ -204,7 +204,7 @@ def abandon(connection: BaseDatabaseWrapper, patience: float) -> int:
 
 
 def read(connection: BaseDatabaseWrapper, id: uuid.UUID, delivery: uuid.UUID) -> StoredTask | None:
-    """Return an ended task; None if this delivery has nothing to do with its notices any more."""
+    """Return an ended task; None if this delivery has nothing to do with its notices now."""
     found = rows(connection, READ, {"id": id, "delivery": str(delivery)})
     return stored(found[0]) if found else None
 

@@ -106,7 +106,7 @@ def store_and_wake(connection: BaseDatabaseWrapper, store: Callable[[bool], bool
     """Store one task, and wake a worker as soon as it is committed.
 
     Where the statement is a transaction of its own, it notifies as well: a NOTIFY by itself is another transaction, for which
-    the disk is waited for once more.
+    the disk is waited for again.
 
     :param store: runs the statement, and returns whether the task is stored; its argument says whether that is to notify.
     """

@@ -35,7 +35,7 @@ UNION ALL
 SELECT NULL, held.gate, NULL FROM held WHERE starts_with(held.gate, '{GATE}')
 """
 
-# A limit is looked at once its pause is over. Not in the transaction of whoever resumes it: until its commit, workers would
+# A limit is looked at once its pause is over. Not in the transaction that resumes it: until its commit, workers would
 # still take the pause for in force, and drop the marks of tasks that it does not see. Its gates are found as above.
 END = f"""
 WITH RECURSIVE over AS MATERIALIZED (
@@ -207,7 +207,7 @@ def hold(
     """Hold those of the next :data:`PIECE` ready tasks of a lane whose names are paused.
 
     :param after: only tasks that are ready since a later moment: as text, to the microsecond.
-    :returns: the moment after which to go on, None at the end of the lane; and how many are held.
+    :returns: the moment after which to continue, None at the end of the lane; and how many are held.
     """
     params = {"queue": queue, "priority": priority, "executor": executor, "after": after}
     ((last, held),) = rows(connection, HOLD, params)
@@ -218,7 +218,7 @@ def hold_slots(connection: BaseDatabaseWrapper, after: Slot = FIRST) -> tuple[Sl
     """Hold the tasks of paused names and queues that have one of the next :data:`PIECE` slots, and have not begun.
 
     :param after: the slot after which to look.
-    :returns: the slot after which to go on, None after the last one; and how many are held.
+    :returns: the slot after which to continue, None after the last one; and how many are held.
     """
     found = rows(connection, HOLD_SLOTS, {"gate": after[0], "number": after[1]})
     return ((found[0][0], found[0][1]), int(found[0][2])) if found else (None, 0)

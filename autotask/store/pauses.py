@@ -1,7 +1,7 @@
 """Pauses: queues, tasks and limits that nobody works on until they are resumed, or until their time is over.
 
-A pause whose time is over counts as none for everybody at that moment; a worker deletes its row. Whoever resumes something
-only sets its time to now. So all that has to follow is left to workers, and nothing is lost if one of them dies.
+A pause whose time is over counts as none for everybody at that moment; a worker deletes its row. Resuming something only
+sets its time to now. So all that has to follow is left to workers, and nothing is lost if one of them dies.
 """
 
 import enum
@@ -51,7 +51,7 @@ _PAUSE = "p.kind, p.name, p.paused_at AT TIME ZONE 'UTC', p.paused_by, p.until A
 
 READ = f"SELECT {_PAUSE} FROM autotask_pause p WHERE {IN_FORCE.format('p')} ORDER BY p.kind, p.name"
 
-# A pause that goes on keeps the moment at which it began.
+# A pause that continues keeps the moment at which it began.
 PAUSE = f"""
 INSERT INTO autotask_pause AS p (kind, name, paused_at, paused_by, until, reason)
 VALUES (%(kind)s, %(name)s, clock_timestamp(), %(by)s, %(until)s, %(reason)s)

@@ -67,7 +67,7 @@ class _Statements:
         return self._calls[sql]
 
     def forget(self) -> None:
-        """Begin anew, with other names: the statements may still be there."""
+        """Begin again, with other names: the statements may still be there."""
         self._uses.clear()
         self._calls.clear()
 
@@ -88,7 +88,7 @@ class _OfCaller(_Statements):
         return super()._prepare(connection, sql) if self._is_direct else sql
 
     def forget(self) -> None:
-        """Begin anew, and ask again whether there is a pooler."""
+        """Begin again, and ask again whether there is a pooler."""
         super().forget()
         self._is_direct = None
 

@@ -66,7 +66,7 @@ class StoredTask(Carried):
     def public_error(self) -> str:
         """Its error message without the name of the user who cancelled it while it ran, for callers from outside."""
         if self.expired:
-            return ""  # It is not known any more whether it has a name.
+            return ""  # It is no longer known whether it has a name.
         why: str = json.loads(self.flow).get(columns.WHY, "") if self.was_asked_to_stop and self.flow else ""
         if why.startswith("cancelled by ") and self.error_message.startswith(why):
             return f"cancelled while it ran{self.error_message.removeprefix(why)}"

@@ -1,8 +1,8 @@
 """The ready table: a narrow row for each task that may be claimed now, which the claim deletes.
 
 The task itself has the state READY from then on until its attempt ends: it is ready while it has a row here, and runs while
-it is in a claim (:mod:`autotask.store.claims`). So whoever makes a task ready adds the row in the same statement, and
-whoever acts on a ready task deletes it first: its lock decides the race with a claim.
+it is in a claim (:mod:`autotask.store.claims`). So a statement that makes a task ready adds the row in the same statement, and
+one that acts on a ready task deletes it first: its lock decides the race with a claim.
 """
 
 from autotask.task import State
@@ -54,7 +54,7 @@ _SEEN = """still_ready AS MATERIALIZED (
 def locked_first(which: str, order: str) -> str:
     """Return the CTE ``still_ready``, which locks the rows of ready tasks, with their ``address`` and ``id``.
 
-    Whoever acts on waiting tasks, and waits for others, does this before it locks the tasks, as a claim does.
+    A transaction that acts on waiting tasks, and waits for others, does this before it locks the tasks, as a claim does.
 
     :param which: the condition for the tasks, ``t``.
     :param order: in which order they are locked.

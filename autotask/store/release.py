@@ -27,7 +27,7 @@ class Release(NamedTuple):
 
 # A task that is to be cancelled is ready at once, for the next worker to record it as cancelled. One that is ready keeps its slots, since nobody needs to admit it
 # again; one that is due later gives them up. A follower without a slot waits at its gate again, even if it is to be cancelled:
-# whoever claims a ready task takes it for one that has a slot.
+# a worker that claims a ready task takes it for one that has a slot.
 RELEASE = f"""
 WITH {claims.locked("NO KEY UPDATE")},
 meant AS MATERIALIZED (

@@ -219,7 +219,7 @@ def rescue(
 
 
 def some_are_left(connection: BaseDatabaseWrapper) -> bool:
-    """Whether there are claims of workers that are not registered any more: they were locked when their worker was buried."""
+    """Whether there are claims of workers that are no longer registered: they were locked when their worker was buried."""
     return bool(rows(connection, LEFT)[0][0])
 
 

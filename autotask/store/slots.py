@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from autotask.store import arrays, claims, pauses, ready
 
 # The first tasks in the queues of gates, one for each free slot. A locked one is being cancelled or replaced: it is left out,
-# and whoever has locked it leaves a mark, or the sweep finds it.
+# and the transaction that has locked it leaves a mark, or the sweep finds it.
 # Slots come as arrays, and not as rows, since the planner expects few rows everywhere here, and would compare each to each.
 _FIRST = """
 {name} AS MATERIALIZED (
@@ -27,7 +27,7 @@ _FIRST = """
     ) AS first
 )"""
 
-# A task goes on to its next gate, or is ready. Tasks are ready a microsecond apart, as in a bulk. One whose name or queue is
+# A task moves on to its next gate, or is ready. Tasks are ready a microsecond apart, as in a bulk. One whose name or queue is
 # paused does not keep others waiting: it goes to the gate of the pause, and gives up its slots.
 _PASSING = """
 through AS MATERIALIZED (SELECT array_agg(id ORDER BY gate, turn) AS ids, clock_timestamp() AS now FROM {through}),
@@ -96,7 +96,7 @@ FREE_LATER = f"""(
 
 # The slot of a task that ended goes to its heir, if that has begun in it meanwhile, or else to the next one. Nobody else
 # changes its row: for them, it is taken until the commit.
-# * The heir is a follower of the same worker. While its claim is in force it runs, so it gets the slot whatever has become of
+# * The heir is a follower of the same worker. While its claim is in force it runs, so it gets the slot whatever has happened to
 #   the limit; it is locked with waiting, since otherwise it would run without a slot.
 # * If nobody waits, or all who wait are locked, a mark is left. So a task that comes at the same moment is not overlooked:
 #   either its own mark or this one is seen by a worker that sees both the task and the free slot.

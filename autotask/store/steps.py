@@ -1,6 +1,6 @@
 """The results of the steps of tasks: keep them under the fence of the claim, read them, delete them.
 
-A step of a function has a name, and its task goes on running. A step of a model task has a number, and its task waits again
+A step of a function has a name, and its task continues to run. A step of a model task has a number, and its task waits again
 when the step has ended: the value of the step and the release of the task are one statement.
 """
 

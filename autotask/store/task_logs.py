@@ -70,7 +70,7 @@ SELECT text FROM autotask_log WHERE task_id = %(task_id)s AND id = ANY(ARRAY(
 )) ORDER BY id
 """
 
-# Older pieces have smaller ids, or nearly so, which saves an index on their time. Whoever is a little too early for their
+# Older pieces have smaller ids, or nearly so, which saves an index on their time. A line that is a little too early for their
 # order waits for the next look.
 PRUNE = """
 DELETE FROM autotask_log WHERE id = ANY(ARRAY(

@@ -8,7 +8,7 @@ from autotask.store.background import HOSTED
 from autotask.store.background_hosting import Grant
 from autotask.store.connection import execute, rows
 
-# Those of hosts go on with another worker if theirs dies; those of processes end with it. Nobody is blocked by rows that
+# Those of hosts continue with another worker if theirs dies; those of processes end with it. Nobody is blocked by rows that
 # are only inserted, however long the caller's transaction is.
 TRIGGER = f"""
 INSERT INTO autotask_background_trigger (name, place, created_at)

@@ -142,7 +142,7 @@ def store(
     """
     if len(tasks) == 1 and not tokens and not terms.merges:
         return _insert(connection, tasks, terms, telling)
-    # With a savepoint if the call may be refused, or a function that merges may fail, and the caller goes on.
+    # With a savepoint if the call may be refused, or a function that merges may fail, and the caller continues.
     with transaction.atomic(using=connection.alias, savepoint=terms.merges or terms.on_conflict == "raise"):
         late = draws.draw(connection, tokens, [task.id for task in tasks]) if tokens else {}
         taken = [
@@ -169,7 +169,7 @@ class _Taken(NamedTuple):
 def _insert(
     connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Terms, telling: bool = False
 ) -> dict[uuid.UUID, Stored]:
-    """Insert the tasks whose keys are free, and say what becomes of the others."""
+    """Insert the tasks whose keys are free, and say what happens to the others."""
     found: dict[uuid.UUID, Stored] = {}
     remaining = many.insert_unique(connection, tasks)
     for _ in range(TRIES):

@@ -8,7 +8,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store.connection import execute, rows
 
-#: The number of tasks that a worker runs, beside a row of the register. A claim may still have the id of a task that has ended.
+#: The number of tasks that a worker runs, next to a row of the register. A claim may still have the id of a task that has ended.
 RUNNING = """(
 SELECT count(*) FROM autotask_running r JOIN autotask_task t ON t.id = r.id WHERE r.worker_id = autotask_worker.id
 )"""
@@ -162,7 +162,7 @@ def to_be_cancelled(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[uuid
 
 
 def sign_off(connection: BaseDatabaseWrapper, id: uuid.UUID) -> None:
-    """Remove a worker that holds no task any more from the register."""
+    """Remove a worker that no longer holds a task from the register."""
     execute(connection, SIGN_OFF, {"id": id})
 
 

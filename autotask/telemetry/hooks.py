@@ -213,7 +213,7 @@ def _taken(blocks: "_Blocks", path: str, told: Telemetry, call: Call) -> Any:
 class _Blocks:
     """Context managers that are open. Unlike those of an ExitStack, none of them can raise or swallow anything.
 
-    The interruption of a task that is over its time may come while one is left: it goes on when all are.
+    The interruption of a task that is over its time may come while one is left: it continues when all are.
     """
 
     def __init__(self) -> None:
@@ -239,7 +239,7 @@ class _Blocks:
             path, manager = self._open.pop()
             try:
                 manager.__exit__(*raised)
-            except BaseException as error:  # noqa: B036 - that of the block goes on by itself
+            except BaseException as error:  # noqa: B036 - that of the block rises by itself
                 if error is raised[1]:
                     continue
                 if isinstance(error, TaskInterrupted):

@@ -58,7 +58,7 @@ class Sentry(Telemetry):
 
     @contextmanager
     def attempt(self, attempt: Attempt, carried: Any) -> Iterator[None]:
-        """Open the transaction of an attempt, which goes on with the trace of the call, in a scope of its own."""
+        """Open the transaction of an attempt, which continues the trace of the call, in a scope of its own."""
         if not sentry_sdk.get_client().is_active():
             yield
             return

@@ -107,7 +107,7 @@ class CapturedTasks(Sequence[Enqueued]):
 
         :param until: run tasks that are due until then, too (an aware datetime, or a timedelta from now), in order of
             time: tasks that run later enqueue later.
-        :param raise_errors: if a task ends in ERROR, raise its exception instead of going on.
+        :param raise_errors: if a task ends in ERROR, raise its exception instead of continuing.
         :returns: the handles of the tasks, in order, one for each attempt.
         :raises RunInTransaction: the test is inside an atomic block of its own.
         :raises EndlessTasks: a thousand attempts were run, and there is no end.

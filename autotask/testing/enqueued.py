@@ -21,7 +21,7 @@ class Enqueued:
     :ivar queue: its queue.
     :ivar priority: its priority.
     :ivar due: when it is due, by the clock of the test.
-    :ivar expires: when it expires, so that no attempt begins any more; None: never.
+    :ivar expires: when it expires, so that no attempt begins; None: never.
     """
 
     definition: Definition[Any, Any]

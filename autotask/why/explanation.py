@@ -1,4 +1,4 @@
-"""An explanation: what is returned to whoever asks why a task does not run."""
+"""An explanation: what is returned to those that ask why a task does not run."""
 
 import uuid
 from dataclasses import dataclass

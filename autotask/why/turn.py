@@ -37,7 +37,7 @@ def findings(situation: Situation, task: StoredTask, site: Site) -> Iterator[Fin
     yield from _over(situation, task)
     pause = _pause_of(situation, task)
     yield _paused(situation, pause)
-    # While a pause is in force, nobody lets a held task go on, even if nothing else is in its way.
+    # While a pause is in force, nobody lets a held task continue, even if nothing else is in its way.
     is_stopped = pause is not None and task.state is State.HELD
     yield from (finding for finding in _gate(situation, task) if not (is_stopped and finding.passed))
     yield from _elsewhere(situation, task)

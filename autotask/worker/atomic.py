@@ -124,7 +124,7 @@ class _Transaction:
     def _begin(self) -> None:
         self._raw = current().connection
         if _sees_a_snapshot():
-            # At that level, a row that somebody has changed since the beginning cannot be changed any more. So only the task
+            # At that level, a row that somebody has changed since the beginning can no longer be changed. So only the task
             # itself may write its progress, at its end.
             self._context.report_to(self._note)
 
@@ -135,7 +135,7 @@ class _Transaction:
         return result
 
     def _refuse_ended(self) -> None:
-        """Refuse to go on after the function has ended the transaction. The driver knows; the server is not asked.
+        """Refuse to continue after the function has ended the transaction. The driver knows; the server is not asked.
 
         The driver begins it with the first statement, so before that there is none.
         """

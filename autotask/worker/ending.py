@@ -18,7 +18,7 @@ LEFT_BEHIND_WITHIN = 2.0
 #: Seconds for functions registered with ``atexit``: those of Sentry and coverage send or write their data.
 HOOKS_WITHIN = 3.0
 
-#: Seconds after that until the kernel ends a process in which no thread can run any more.
+#: Seconds after that until the kernel ends a process in which no thread can run.
 LAST_RESORT = 1.0
 
 
@@ -64,7 +64,7 @@ def leave(status: int) -> NoReturn:
     """End this process at once, after flushing logging and the standard streams."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        # It may have been closed, or nobody reads it any more.
+        # It may have been closed, or nobody reads it now.
         with contextlib.suppress(Exception):
             stream.flush()
     os._exit(status)

@@ -25,7 +25,7 @@ VERY_SHORT = 0.0005
 WORK = 0.02
 MOST_EACH = 40
 
-#: Slots in use here, of all gates. With more, only very short tasks get followers: so many each, and no more after these.
+#: Slots in use here, of all gates. With more, only very short tasks get followers: this many each, and no more after these.
 FEW_SLOTS = 50
 DEPTH = 6
 
@@ -366,7 +366,7 @@ class Followers:
 
 
 def no_followers() -> Followers:
-    """Return those of whoever claims none."""
+    """Return those of workers that claim none."""
     return Followers(lambda task, at_once: None, lambda: None)
 
 

@@ -1,4 +1,4 @@
-"""Processes that a task has forked: they must not go on as the worker."""
+"""Processes that a task has forked: they must not continue as the worker."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ def call(function: Callable[..., Any], arguments: tuple[tuple[Any, ...], dict[st
 def end() -> None:
     """End this process, which a task has forked, when the function of the task returns or raises in it.
 
-    Otherwise it would go on as a second copy of the worker: with its connections, its pipes and the task's outcome. It ends
+    Otherwise it would continue as a second copy of the worker: with its connections, its pipes and the task's outcome. It ends
     like a Python program: with a traceback and status 1 after an exception, or with the status of ``sys.exit()``.
     """
     error = sys.exception()

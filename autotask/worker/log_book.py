@@ -81,7 +81,7 @@ class Lines:
         self.pieces: deque[tuple[int, int]] | None = None
 
     def take(self) -> list[Said]:
-        """Return the lines that wait, which do not wait any more."""
+        """Return the lines that wait, which no longer wait."""
         found = self.said[:]
         del self.said[: len(found)]
         if self.is_mixed:
@@ -164,7 +164,7 @@ class LogBook:
     def take(self, context: TaskContext, record: logging.LogRecord) -> None:
         """Take a record of the attempt that runs where it was logged."""
         if (lines := self._here.get(context)) is None:
-            if context.is_over:  # A thread that it has left behind goes on.
+            if context.is_over:  # A thread that it has left behind continues.
                 self.take_stray((context.id, context.attempt), record)
                 return
             lines = self._begin(context)

@@ -214,7 +214,7 @@ def _close(log: OpenLog) -> None:
 
 
 def _own(task: ClaimedTask) -> OpenLog | None:
-    """Return the log of this attempt: an earlier one of the same task may go on in a thread that was given up."""
+    """Return the log of this attempt: an earlier one of the same task may continue in a thread that was given up."""
     log = _open.get(str(task.id))
     return log if log is not None and log.fence == task.fence else None
 

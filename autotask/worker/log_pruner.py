@@ -1,4 +1,4 @@
-"""Service: delete the log files of tasks that are in no table any more."""
+"""Service: delete the log files of tasks that are no longer in any table."""
 
 import contextlib
 import itertools

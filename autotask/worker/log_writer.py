@@ -98,7 +98,7 @@ class LogWriter:
 
     def _rotate(self) -> None:
         path = log_files.path_of(self._folder.path, self._id)
-        # Another process may have done it: that of an earlier attempt that goes on.
+        # Another process may have done it: that of an earlier attempt that still runs.
         if _is_at(self._descriptor, path):
             for number in range(self._folder.backups, 0, -1):
                 earlier = path if number == 1 else path.with_name(f"{path.name}.{number - 1}")

@@ -15,7 +15,7 @@ from autotask.wakeup import Wakeup
 
 logger = logging.getLogger("autotask.worker")
 
-#: Seconds after which a worker whose former session still counts as alive tries again to have the present one do so.
+#: Seconds after which a worker whose former session still counts as alive tries again to have the current one do so.
 TRY_AGAIN = 30.0
 
 
@@ -115,7 +115,7 @@ class News:
         self.pass_on()
 
     def be_handed_nothing(self) -> None:
-        """Before the worker stops: let callers hand tasks to others from now on, and hear of those that have come."""
+        """Before the worker stops: let callers hand tasks to others from now on, and receive those that have come."""
         if not self.hears:
             return
         try:
@@ -124,6 +124,15 @@ class News:
             self._look()
         except (DatabaseError, InterfaceError, OSError):
             self.connection.close()
+
+    def hear_all(self) -> None:
+        """Hear all that was said before this."""
+        if self.hears:
+            connection, own = self.connection.wrapper, lines.current().channel(self._worker_id())
+            notify.tell_or_not(
+                connection, lambda telling: addressee.notify_itself(connection, own) if telling else None
+            )
+            self._look()
 
     def hear_last(self) -> None:
         """While the worker stops: hear requests to cancel, and pass on calls. If the database is away, it does neither."""

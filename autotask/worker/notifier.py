@@ -22,7 +22,7 @@ PAUSE = 0.05
 #: Seconds by which a look goes back beyond the one before: an end is recorded a little later than it happens.
 BACK = 5.0
 
-#: Seconds after which a delivery that no worker takes is cancelled: perhaps none serves its queue any more. Until then doctor
+#: Seconds after which a delivery that no worker takes is cancelled: perhaps none serves its queue now. Until then doctor
 #: names the queue.
 PATIENCE = 7 * 86_400.0
 
@@ -49,7 +49,8 @@ class Notifier:
     def __init__(self, chores: Chores, wake: Callable[[], None]) -> None:
         self._chores = chores
         self._wake = wake
-        self._looked_at = float("-inf")
+        # Not infinitely long ago: before version 17, PostgreSQL has no infinite intervals. A survey finds what ended before.
+        self._looked_at = time.monotonic()
         # Not at once: if no worker has run for a week, this one takes them now.
         self._abandon_at = time.monotonic() + ABANDON_EVERY
 

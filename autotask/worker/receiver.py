@@ -154,12 +154,20 @@ class Receiver:
         if self.every < float("inf"):
             self.caretaker.doubt()  # It may have been a message, and may come yet.
         self.recorder.try_again()
-        # In this order: a task is held until its outcome is known to be set aside.
-        held = self.held.fences() + self.recorder.unrecorded()
-        lost = self.claimer.claims.reconcile(connection, held)
+        if not (unknown := self.claimer.claims.unknown(connection, self._held())):
+            return
+        # A call that was committed just now is seen before its word comes.
+        self.claimer.news.hear_all()
+        self.accept()
+        lost = self.claimer.claims.reconcile(connection, self._held(), unknown)
         self._note_told(lost)
         if lost:
             logger.warning("%s released, claimed for this worker without its knowledge", count(len(lost), "task"))
+
+    def _held(self) -> list[int]:
+        """Return the fences of the tasks of which this worker knows."""
+        # In this order: a task is held until its outcome is known to be set aside.
+        return self.held.fences() + self.recorder.unrecorded()
 
     def _release(self, task: ClaimedTask) -> None:
         self.recorder.put((task, Released(task)))

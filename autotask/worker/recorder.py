@@ -64,7 +64,7 @@ class Recorder:
     :param recorded: called with the tasks whose claim is over, whether their outcome was accepted or not.
     :param reporter: has the last progress of the tasks.
     :param unknown_tasks: takes note of unknown tasks that are released.
-    :param gates: hears of tasks that became ready.
+    :param gates: is notified of tasks that became ready.
     :param followers: those that wait for the slots of tasks; by default, nobody does.
     :param count: called with the records that the database has accepted; None: nobody counts them.
     :param unfinished: which claims have other tasks; by default, none is known to be over.
@@ -106,7 +106,7 @@ class Recorder:
     def put(self, record: Record) -> None:
         """Have a record written. Any thread may call this."""
         if record[0].flow is not None:
-            self.followers.ended(*record)  # first, so that whoever writes the record knows the heir
+            self.followers.ended(*record)  # first, so that the thread that writes the record knows the heir
         if size := weight(record[1]):
             self.burden.put(size)
         self.records.put((record, size))
@@ -234,7 +234,7 @@ class Recorder:
         while group and not self._closing.is_set():
             try:
                 self._isolation.run(group, functools.partial(self._store, write), self._replace)
-            except Exception as error:  # whatever it is, this thread has to go on: every task needs it
+            except Exception as error:  # whatever it is, this thread has to continue: every task needs it
                 # Try all of them again: outcomes that are recorded already are found by their fences.
                 self.connection.close()
                 seconds = self._outage.failed(error)

@@ -36,7 +36,7 @@ PATIENCE = 5.0
 
 
 class Relay:
-    """Offers tasks to whoever takes them from Redis.
+    """Offers tasks to clients that take them from Redis.
 
     A task in the list that is not begun in time is offered again, like any other; it is not put into the list twice.
     """

@@ -68,7 +68,7 @@ class Reporter:
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Write new progress."""
         with self._lock:
-            # Tasks that were given up may go on, and report more.
+            # Tasks that were given up may continue, and report more.
             self.last = {claim: said for claim, said in self.last.items() if self._is_held(claim)}
             self._new &= self.last.keys()
             news = {claim: self.last[claim] for claim in self._new}

@@ -20,7 +20,7 @@ logger = logging.getLogger("autotask.worker")
 #: Seconds between two looks at the processes of the same host; they cost no statement.
 LOOK_EVERY = 0.5
 
-#: So many looks after a burial go on looking for claims that somebody had locked just then: the last statement of a worker that
+#: This many looks after a burial also look for claims that somebody had locked just then: the last statement of a worker that
 #: was killed may still be running.
 LOOKS_AFTER = 20
 

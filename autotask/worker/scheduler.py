@@ -32,10 +32,10 @@ DECLARE_EVERY = 20.0
 #: Seconds until the next declaration if a schedule was locked that should have been registered.
 DECLARE_AGAIN = 1.0
 
-#: Seconds after which a timetable that no worker declares any more yields to one that it had replaced.
+#: Seconds after which a timetable that no worker declares now yields to one that it had replaced.
 ABANDONED_AFTER = 3 * DECLARE_EVERY
 
-#: Seconds after which a schedule that no worker declares any more is retired: longer than any deployment takes.
+#: Seconds after which a schedule that no worker declares now is retired: longer than any deployment takes.
 RETIRE_AFTER = 86400.0
 RETIRE_EVERY = 600.0
 

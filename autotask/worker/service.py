@@ -24,7 +24,7 @@ AFTER_FAILURE = 5.0
 #: Seconds for which a thread waits for the connection of another one, before it opens its own.
 PATIENCE = 0.3
 
-#: Seconds until the thread goes on after a failure outside of the services.
+#: Seconds until the thread continues after a failure outside of the services.
 PAUSE_AFTER_FAILURE = 0.5
 
 

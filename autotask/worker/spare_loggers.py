@@ -21,7 +21,7 @@ def forget() -> None:
 
 def _forget() -> None:
     global _most
-    with logging._lock:  # type: ignore[attr-defined]  # Whoever goes through all loggers holds it.
+    with logging._lock:  # type: ignore[attr-defined]  # Code that goes through all loggers holds it.
         for name in [name for name in _loggers if name.startswith(PREFIX) and _OF_TASK.match(name)]:
             if _is_plain(_loggers[name]):
                 del _loggers[name]

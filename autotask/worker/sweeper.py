@@ -24,8 +24,8 @@ PAUSE = 0.05
 class Sweeper:
     """Marks gates at which tasks wait, ends those that have expired, and deletes what is left of former ones.
 
-    Whoever frees a slot leaves a mark, so the marks of the sweep matter only where a limit was raised, or a row was locked by
-    somebody who then changed their mind.
+    A worker that frees a slot leaves a mark, so the marks of the sweep matter only where a limit was raised, or a row was
+    locked by somebody who then changed their mind.
 
     :param chores: say whether there are held tasks, marks, slots or buckets at all.
     :param wake: called when gates were marked.

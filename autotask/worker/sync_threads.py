@@ -2,7 +2,7 @@
 
 All coroutines of a worker share one thread, and so one connection to the database. If one of them awaits something in the
 middle of a transaction, the others would write into that transaction. So it then keeps the thread, with its connection,
-until it ends, and the others go on in a new one.
+until it ends, and the others continue in a new one.
 """
 
 import functools
@@ -215,7 +215,7 @@ def _watched(traces: Traces | None, fn: Callable[..., R], /, *args: Any, **kwarg
         left_open = hygiene.close_left_open()
         if left_open and traces is not None:
             traces.note_left_open(left_open)
-        if hygiene.is_tidied_here():  # It has run a whole task, so nobody else tidies its connections any more.
+        if hygiene.is_tidied_here():  # It has run a whole task, so nobody else tidies its connections.
             hygiene.tidy_connections()
 
 
@@ -260,7 +260,7 @@ def _work_off(own: "queue.SimpleQueue[_Call | None]") -> None:
 
 
 def _nothing() -> None:
-    """Nobody waits for it any more."""
+    """Nobody waits for it."""
 
 
 shared = SharedThread()

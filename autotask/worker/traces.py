@@ -58,7 +58,7 @@ class Opened:
         """Close it if its thread is idle; return whether it is closed.
 
         The thread may start something new while we look. So the connection is taken from Django before the second look: a
-        thread that is idle then cannot have it any more.
+        thread that is idle then can no longer have it.
         """
         if getattr(self.raw, "closed", False):
             return True
@@ -76,7 +76,7 @@ class Opened:
         return True
 
     def end_without_owner(self) -> bool:
-        """Do the same for a connection of unknown origin: a thread that lives may go on with its transaction."""
+        """Do the same for a connection of unknown origin: a thread that lives may continue its transaction."""
         if self.thread.is_alive():
             return self.is_over and not self.is_left_open() and self.end()
         if self.is_left_open():
@@ -144,7 +144,7 @@ class Traces(ThreadSensitiveContext):
         self.settle()
 
     def end(self) -> None:
-        """Settle for the last time: nobody asks any more what was left open."""
+        """Settle for the last time: nobody asks now what was left open."""
         self._is_over = True
         self.settle()
 

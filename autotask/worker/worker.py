@@ -51,7 +51,7 @@ logger = logging.getLogger("autotask.worker")
 #: Seconds to write the last outcomes.
 LAST_WORDS = 0.5
 
-#: Seconds within which telemetry has to be sent when the worker has nothing else to do any more.
+#: Seconds within which telemetry has to be sent when the worker has nothing else to do.
 TO_FLUSH = 2.0
 
 
@@ -60,7 +60,7 @@ class Worker:
 
     It keeps its parts, each of which keeps one kind of state, and passes messages between them.
 
-    :param show: called with the running tasks a few times a second, and once when no task runs any more.
+    :param show: called with the running tasks a few times a second, and once when no task runs now.
     """
 
     def __init__(

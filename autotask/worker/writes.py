@@ -38,7 +38,7 @@ class Writes:
     :param connection: returns the connection to use.
     :param reporter: has the last progress of the tasks.
     :param unknown_tasks: takes note of unknown tasks that are released.
-    :param gates: hears of tasks that became ready.
+    :param gates: is notified of tasks that became ready.
     :param followers: those that run in the slots of tasks that have ended; by default, nobody does.
     :param unfinished: which claims have other tasks; by default, none is known to be over.
     """

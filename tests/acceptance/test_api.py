@@ -16,7 +16,7 @@ import pytest
 
 from autotask.store.connection import rows
 from tests.acceptance.kinds import KINDS
-from tests.helpers import LONG, wait_until
+from tests.helpers import LONG, patient, wait_until
 
 TASKS = """
 import datetime, time
@@ -165,7 +165,7 @@ def test_clients_that_wait_on_asgi_hold_no_thread_and_share_one_connection(site,
     for id in ids:
         assert api.send(f"{id}/cancel", body={})[1]["status"] == "cancelled"
     for client in clients:
-        client.join(20)
+        client.join(patient(20))
     assert [(status, task["status"]) for status, task in answers] == [(200, "cancelled")] * 50
 
 

@@ -16,6 +16,7 @@ from autotask.store.connection import current, execute
 from autotask.task import DONE, WAITING, State
 from autotask.tasks import Debounce, Limit, Rate, delayed_task
 from autotask.testing import captured_tasks, immediate
+from tests.helpers import patient
 from tests.integration.store.shapes import count, sign_on, stored, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -262,7 +263,7 @@ def test_of_many_threads_one_gets_through():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(patient(30))
     assert [handle.created for handle in handles].count(True) == 1 and len(set(handles)) == 1
 
 

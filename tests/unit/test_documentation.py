@@ -1,6 +1,9 @@
 """The documentation uses plain English and the words of the glossary."""
 
+import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,6 +162,36 @@ def test_docstrings_begin_with_a_noun_or_a_verb():
     headless = re.compile(r"^ *(?:\"\"\"|#: )(?:Return )?(?:what|who|how|where|which)\b.*", re.I | re.M)
     modules = (ROOT / "autotask").rglob("*.py")
     assert [(module.name, found) for module in modules for found in headless.findall(module.read_text())] == []
+
+
+#: The constructions that comments and docstrings avoid, too. Some are usual there: what a function is told, or hears of.
+IN_CODE = [
+    each
+    for each in AVOIDED
+    if re.search("anew|any more|hoever|come|so many|beside|way|weather|ever|present|go|mend|vain", each)
+]
+
+
+def texts_of(source: str) -> Iterator[str]:
+    """Yield the docstrings and the comments of a module, without literals; comments of several lines line by line."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield re.sub(r"``.*?``|:\w+:`.*?`", "…", " ".join((ast.get_docstring(node) or "").split()))
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+
+
+def test_comments_and_docstrings_use_plain_english():
+    any_of_them = re.compile("|".join(IN_CODE))
+    modules = [(path.name, path.read_text(encoding="utf-8")) for path in (ROOT / "autotask").rglob("*.py")]
+    assert [
+        (name, found[0], text)
+        for name, source in modules
+        if any_of_them.search(" ".join(source.split()))  # To parse all modules would take seconds.
+        for text in texts_of(source)
+        if (found := any_of_them.search(text))
+    ] == []
 
 
 def test_headings_code_and_literals_are_not_read():

@@ -1,4 +1,4 @@
-"""Passes: whoever was allowed to see a page a moment ago gets the next copies of its part without being looked up again.
+"""Passes: viewers who were allowed to see a page a moment ago get the next copies of its part without being looked up again.
 
 The lookup of session, user and rights costs more than all the rest of a refresh: four queries, and on most sites a new
 connection.

@@ -21,7 +21,7 @@ LABELS = {
 class Shown(TypedDict):
     """The document at the address of a progress bar.
 
-    :ivar status: "waiting", "running", "done", "error", "cancelled", or "gone" if the task is not in the database (any more).
+    :ivar status: "waiting", "running", "done", "error", "cancelled", or "gone" if the task is not in the database.
     :ivar ended: whether this is the last that there is to show.
     :ivar fraction: the share that is done, from 0 to 1; None while it is unknown.
     :ivar text: the text next to the bar, in the language of the request.
@@ -36,7 +36,7 @@ class Shown(TypedDict):
 
 
 def shown(seen: Seen | None) -> Shown:
-    """Return the part of a task to show; *seen* is None if it is not in the database (any more)."""
+    """Return the part of a task to show; *seen* is None if it is not in the database."""
     if seen is None:
         return Shown(status="gone", ended=True, done=None, total=None, fraction=None, text=_("no longer kept"))
     status, progress = seen.state.status, seen.progress

@@ -1,4 +1,4 @@
-"""The part of an address that says whose progress it shows, and that whoever has it may see that."""
+"""The part of an address that says whose progress it shows, and that anyone who has it may see that."""
 
 import uuid
 

@@ -43,7 +43,7 @@ class KeyWrong(Problem):
 
 
 class RowGone(Problem):
-    """There is no row with that key, or its task is not in the database any more."""
+    """There is no row with that key, or its task is no longer in the database."""
 
     code = 2910004
     template = "got an already deleted task {task_info}, you may ignore this and continue."

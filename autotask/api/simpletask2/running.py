@@ -136,7 +136,7 @@ class _Waiting:
     def answer(self) -> dict[str, Any]:
         """Return the answer when the step has ended.
 
-        :raises Locked: it has not ended in time; it goes on.
+        :raises Locked: it has not ended in time, and continues.
         """
         look = FIRST_LOOK if isinstance(self._listener, PollingOnly) else LONGEST_LOOK
         while (left := self._deadline - time.monotonic()) > 0:
@@ -169,7 +169,7 @@ class _Waiting:
         raise self._failed(ended.error_message.removeprefix(f"{kind}: "))
 
     def _of_row(self) -> dict[str, Any]:
-        """Return the answer from the row: the result is not kept any more."""
+        """Return the answer from the row: the result is no longer kept."""
         row = row_of(self._asked.task_info)
         if row.success:
             return self._final(row.result)

@@ -25,10 +25,10 @@ def done(body: dict[str, Any]) -> dict[str, Any]:
     """Return the result of a step, and whether another one follows.
 
     A client begins with step 1 always. If the task has steps behind it, because another client was lost, the answer is that
-    of the last of these, and the client goes on from there.
+    of the last of these, and the client continues from there.
 
     :param body: of the request, without the key; the handler gets it.
-    :raises Problem: the task does not wait for that step, or the step has failed or goes on.
+    :raises Problem: the task does not wait for that step, or the step has failed or still runs.
     """
     if (asked := _first(body)) is not None and (answer := run_here(*asked, None)) is not None:
         return answer

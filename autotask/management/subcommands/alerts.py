@@ -17,7 +17,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(console: Console, *, json: bool) -> None:
-    """Look, send, and show the incidents that go on; exit with 3 if there are some, or messages could not be sent."""
+    """Look, send, and show the incidents that last; exit with 3 if there are some, or messages could not be sent."""
     looking.look(current())
     problems = sending.send_all()
     found = incidents.going_on(current())

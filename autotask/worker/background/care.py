@@ -111,7 +111,7 @@ class Care:
     def told(self, name: str) -> float:
         """Wake the instance of a background worker for which a message has come, without a look. The service calls this.
 
-        :returns: the seconds until a look: the caller does not tell of what it puts soon afterwards.
+        :returns: the seconds until a look: for values that it puts soon afterwards, the caller notifies nobody.
         """
         if (instance := self.instances.get(name)) is None:
             return 0.0

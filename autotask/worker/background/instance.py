@@ -198,7 +198,7 @@ class Instance:
             if not self.here.control.sleep(LEASE_EVERY):
                 return False
         if self.parts.registration.id != self.address.worker_id:
-            # The worker goes on under a new name: what the old one hosted and had claimed belongs to others by now.
+            # The worker continues under a new name: what the old one hosted and had claimed belongs to others by now.
             self.ask()
         return not self.here.control.asked
 

@@ -25,7 +25,7 @@ class Lending:
         :raises django.db.OperationalError: the database cannot be reached.
         """
         with self._lock:
-            # The last one that was given back: the others are closed once there is no need for them.
+            # The last one that was returned: the others are closed once there is no need for them.
             connection = self._free.pop() if self._free else None
         if connection is None:
             connection = dedicated("background")
@@ -49,7 +49,7 @@ class Lending:
             connection.close()
 
     def close(self) -> None:
-        """Close all connections, those that are lent as soon as they are given back."""
+        """Close all connections, those that are lent as soon as they are returned."""
         with self._lock:
             self._closed = True
             spare, self._free = self._free, []

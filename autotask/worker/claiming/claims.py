@@ -79,6 +79,12 @@ class Claims:
             spared=self._refused.spared(),
         )
 
-    def reconcile(self, connection: BaseDatabaseWrapper, held: Sequence[int]) -> list[uuid.UUID]:
-        """Release the tasks that run under the name of this worker and are not held; return their ids."""
-        return claim.reconcile(connection, self._registration.id, held, refused=self._refused)
+    def unknown(self, connection: BaseDatabaseWrapper, held: Sequence[int]) -> list[uuid.UUID]:
+        """Return the ids of the tasks that run under the name of this worker and are not held."""
+        return claim.unknown(connection, self._registration.id, held)
+
+    def reconcile(
+        self, connection: BaseDatabaseWrapper, held: Sequence[int], among: Sequence[uuid.UUID]
+    ) -> list[uuid.UUID]:
+        """Release those among some tasks that run under the name of this worker and are not held; return their ids."""
+        return claim.reconcile(connection, self._registration.id, held, among=among, refused=self._refused)

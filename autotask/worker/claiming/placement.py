@@ -70,7 +70,7 @@ class Placement:
             self.release(pool.take_back())
 
     def release(self, tasks: Iterable[ClaimedTask]) -> None:
-        """Release tasks that have not begun and are in no pool any more."""
+        """Release tasks that have not begun and are no longer in a pool."""
         for task in tasks:
             self.recycling.take(-1)
             self.recorder.put((task, Released(task)))

@@ -56,5 +56,5 @@ class Quarantine:
         self.runs_alone = True
 
     def end(self) -> None:
-        """Note that nothing is held any more."""
+        """Note that nothing is held now."""
         self.runs_alone = False

@@ -53,7 +53,7 @@ class Run(Generic[T]):
 class Abandoned:
     """The remains of a run that could not be stopped.
 
-    :ivar hangs: whether it goes on in this process, until the process ends.
+    :ivar hangs: whether it continues in this process, until the process ends.
     :ivar where: the lines of code that it was running, if known.
     :ivar with_others: whether all other items of the pool hang with it.
     """
@@ -108,4 +108,4 @@ class Pool(Protocol[T]):
         """Return the number of finished items, and their total run time in seconds."""
 
     def close(self) -> None:
-        """End the threads and processes of the pool. Nothing runs any more."""
+        """End the threads and processes of the pool. Nothing runs now."""

@@ -68,7 +68,7 @@ class CoroutinePlace(Generic[T]):
             self.task.cancel()
 
     def is_destroyed(self) -> bool:
-        """Whether its coroutine is being destroyed with its event loop: then it must not await any more."""
+        """Whether its coroutine is being destroyed with its event loop: then it must no longer await."""
         return self.task is None or asyncio.current_task(self.task.get_loop()) is not self.task
 
     def where(self) -> str:
@@ -139,7 +139,7 @@ class CoroutinePool(Waiting[T]):
         return True
 
     def abandon(self, item: T) -> Abandoned | None:
-        """Forget an item that goes on although it was cancelled, or that blocks the event loop."""
+        """Forget an item that continues although it was cancelled, or that blocks the event loop."""
         place = self._places.pop(id(item), None)
         if place is None:
             return None

@@ -130,7 +130,7 @@ class Place:
                 settled = True  # No other one is pending.
         self._struck = None
         if self.abandoned:
-            # Its outcome is recorded, and nobody waits for it any more: it ends with the process.
+            # Its outcome is recorded, and nobody waits for it: it ends with the process.
             threading.Event().wait()
 
     # --- called by the interrupter ----------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ class Place:
     def abandon(self, item: object) -> bool:
         """Have the thread stop for good when it leaves the call for this item, without another word.
 
-        :returns: False if it has left that item already, and goes on.
+        :returns: False if it has left that item already, and continues.
         """
         self.doubtful = True
         if self.item is not item:

@@ -216,7 +216,7 @@ class ThreadPool(Waiting[T]):
             run(item, place)
             place.item = None
             if place.doubtful and self._is_abandoned(place):
-                return  # It has returned after all, but is not counted any more.
+                return  # It has returned after all, but is no longer counted.
             place.seconds += clock() - began
             place.finished += 1
             if not place.finished % SAMPLE:
@@ -290,7 +290,7 @@ class ThreadPool(Waiting[T]):
         """Whether items wait. If none do, the first thread looks no more, and somebody else has to: see holds_back()."""
         if is_first and not self._todo:
             self.looks_on = False
-        # In this order: whoever submits an item sees that nobody looks on, or this thread sees the item.
+        # In this order: a thread that submits an item sees that nobody looks on, or this thread sees the item.
         looks = bool(self._todo)
         if is_first:
             self.looks_on = looks

@@ -574,7 +574,7 @@ def test_the_same_idempotency_key_at_the_same_moment_makes_one_task(key, setting
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(patient(30))
 
     # Then
     assert len(ids) == 8 and len(set(ids)) == 1

@@ -16,7 +16,7 @@ from autotask.task import CANCELLED, DONE, ERROR, State
 from autotask.worker.background import loops
 from autotask.worker.background.inbox import Inbox
 from autotask.worker.background.instance import Instance, Parts
-from tests.helpers import wait_until
+from tests.helpers import patient, wait_until
 from tests.integration.background.app import tasks
 from tests.integration.background.conftest import Lines, Start
 from tests.integration.store.shapes import let_run
@@ -64,7 +64,7 @@ def test_stop_does_not_wait_for_what_others_have_started_since(start: Start, lin
     waiting.start()
     wait_until(lambda: not tasks.handle.is_active())
     tasks.handle.start()
-    waiting.join(15)
+    waiting.join(patient(15))
     assert not waiting.is_alive()
     assert lines.all("handled")
     assert tasks.handle.is_active()

@@ -17,7 +17,7 @@ from autotask.task import ERROR
 from autotask.testing import captured_tasks, immediate
 from autotask.worker import log_capture
 from tests.gates import gate
-from tests.helpers import ROOT, ended, environment, wait_until
+from tests.helpers import ROOT, ended, environment, patient, wait_until
 from tests.integration.class_tasks.async_tasks import (
     CalledBack,
     Daily,
@@ -117,7 +117,7 @@ def test_a_task_that_is_live_is_not_stored_again(path, start_worker):
 
     # When it runs
     start_worker()
-    gate("forecast reached").wait(20)
+    assert gate("forecast reached").wait(patient(20))
     Forecast.run(city="Oslo", path=path)
 
     # Then
@@ -156,10 +156,11 @@ def test_a_task_that_is_done_runs_again_after_its_limit(worker, path):
 
 def test_a_task_that_runs_for_longer_than_its_limit_runs_once(start_worker, path):
     start_worker(threads=3)
-    Soon.run(city="Oslo", path=path, seconds=1)
+    Soon.run(city="Oslo", path=path, gate="long")
     wait_until(lambda: lines(path), what="the start")
-    time.sleep(0.4)
+    time.sleep(2 * Soon.rerun_time_limit)
     Soon.run(city="Oslo", path=path)
+    gate("long").set()
     end(Soon, "Oslo-today")
     assert lines(path) == ["Oslo today 1"]
 
@@ -255,7 +256,7 @@ def test_a_call_in_an_open_transaction_holds_up_calls_for_the_same_id(path):
         second.start()
         second.join(0.5)
         assert second.is_alive()
-    second.join(20)
+    second.join(patient(20))
     assert found == ["Oslo-today"]
     assert counts(Forecast) == (1, 0)
 

@@ -30,7 +30,7 @@ from autotask.worker.chores import Chores
 from autotask.worker.options import WorkerOptions
 from autotask.worker.registration import Registration
 from autotask.worker.rescuer import Rescuer
-from tests.helpers import wait_until
+from tests.helpers import patient, wait_until
 from tests.integration.store.shapes import count, new_task, outcome, put, sign_on, state, stored, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -236,7 +236,7 @@ def test_an_outcome_waits_for_a_release_and_comes_too_late(worker, other_connect
     wait_until(waits_for_lock, what="the wait of the outcome")
     other_connection.commit()
     other_connection.set_autocommit(True)
-    thread.join(20)
+    thread.join(patient(20))
 
     # Then
     assert found == [0]
@@ -371,7 +371,7 @@ def _elsewhere(act):
 
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join(20)
+    thread.join(patient(20))
 
 
 def test_a_ready_row_that_was_written_and_is_as_before_is_not_changed_without_its_task(other_connection, in_background):

@@ -10,7 +10,7 @@ from autotask.flow import Flow
 from autotask.store import cancel, enqueue, many, unique
 from autotask.store.connection import current, dedicated, execute, rows
 from autotask.store.unique import Terms
-from tests.helpers import wait_until
+from tests.helpers import patient, wait_until
 from tests.integration.store.shapes import new_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -61,7 +61,7 @@ def _in_thread(function, *args):
     thread.start()
 
     def result():
-        thread.join(20)
+        thread.join(patient(20))
         if isinstance(found[0], BaseException):
             raise found[0]
         return found[0]

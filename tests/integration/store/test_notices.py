@@ -74,6 +74,14 @@ def test_a_notifier_in_a_hurry_looks_at_the_last_ends_only():
     assert notices.find(current()) == []
 
 
+def test_the_first_look_of_a_notifier_is_at_the_last_ends_only_unless_a_survey_has_found_others():
+    (old,) = ended()
+    execute(current(), "UPDATE autotask_result SET ended_at = ended_at - interval '10 min'")
+    ended()
+    assert Notifier(Chores(), lambda: None).run_once(current()) > 0
+    assert [each.id for each in notices.find(current())] == [old]
+
+
 def test_a_delivery_that_no_worker_takes_for_a_week_is_given_up_unless_its_queue_is_paused():
     # Given
     (old,), (paused,), (fresh,) = ended(queue="gone"), ended(queue="paused"), ended()

@@ -16,7 +16,7 @@ from autotask.store.release import Release
 from autotask.store.requeue import holder, requeue
 from autotask.store.unique import Stored, Terms
 from autotask.task import THREAD, State
-from tests.helpers import wait_until
+from tests.helpers import patient, wait_until
 from tests.integration.store.shapes import count, let_be_ready, new_task, outcome, sign_on, state, stored, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -77,7 +77,7 @@ def in_threads(function, times):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(patient(60))
         assert not thread.is_alive(), "a thread hangs"
     if errors:
         raise errors[0]
@@ -193,7 +193,7 @@ def test_a_task_that_is_claimed_while_it_is_to_be_replaced_is_left_alone(other_c
     wait_until(lambda: rows(current(), "SELECT 1 FROM pg_locks WHERE NOT granted"))
     other_connection.connection.commit()
     other_connection.connection.autocommit = True
-    replacing.join(20)
+    replacing.join(patient(20))
 
     # Then
     assert flow_of(first.id)[-1] == "old" and task.id == first.id
@@ -339,7 +339,7 @@ def test_a_caller_waits_for_the_transaction_that_has_the_key():
         waiting.start()
         wait_until(lambda: rows(current(), "SELECT 1 FROM pg_locks WHERE NOT granted"))
         one(key="tests.task(8)")
-    waiting.join(20)
+    waiting.join(patient(20))
     assert [(one.id, one.created) for one in found] == [(first.id, False)]
 
 
@@ -453,7 +453,7 @@ def test_a_key_that_is_taken_while_a_task_is_retried_by_hand():
         )
         retrying.start()
         wait_until(lambda: rows(current(), "SELECT 1 FROM pg_locks WHERE NOT granted"))
-    retrying.join(20)
+    retrying.join(patient(20))
 
     # Then
     assert answers == [False] and state(first.id) is State.CANCELLED

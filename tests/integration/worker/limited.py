@@ -5,6 +5,7 @@ import time
 
 from autotask.tasks import Limit, Rate, RateLimited, delayed_task
 from tests import gates
+from tests.helpers import patient
 
 #: Start and end of each run, on the monotonic clock.
 spans: list[tuple[float, float]] = []
@@ -92,7 +93,7 @@ def fifty_a_second(number):
 def refused_once(account, refuse=True):
     starts.append(time.monotonic())
     if refuse and len(starts) < 3:
-        raise RateLimited(retry_after=1.5)
+        raise RateLimited(retry_after=patient(1.5))
 
 
 @delayed_task(concurrency=3)

@@ -195,7 +195,9 @@ def test_a_task_closes_the_rate_for_all_of_its_key(start_worker):
     start_worker(threads=4)
     refused, other = limited.refused_once("a"), limited.refused_once("b", refuse=False)
     assert ended(other) == DONE
-    wait_until(lambda: limited.starts)
+    wait_until(
+        lambda: rows(current(), "SELECT FROM autotask_bucket WHERE closed_until > now()"), what="the closed rate"
+    )
     later = limited.refused_once("a", refuse=False)
     time.sleep(0.5)
     assert (later.status, refused.status) == (WAITING, WAITING)

@@ -1,5 +1,7 @@
 """Calls of other processes that are handed to an idle worker by NOTIFY, stored as already claimed by it."""
 
+import threading
+
 import pytest
 
 from autotask import handover, lines
@@ -188,6 +190,35 @@ def test_a_task_whose_word_does_not_come_is_released_and_runs(start, searched):
     # Then
     assert handle.wait(10) == "lost"
     assert searched == [handle.id]
+
+
+def test_a_task_whose_word_comes_while_the_worker_looks_for_lost_ones_is_not_released(
+    start, searched, monkeypatch, caplog
+):
+    # Given
+    worker = start()
+    looks, called = threading.Event(), threading.Event()
+    real = claim.unknown
+
+    def look_after_the_call(*args):
+        looks.set()
+        assert called.wait(20)
+        return real(*args)
+
+    monkeypatch.setattr(claim, "unknown", look_after_the_call)
+    worker.loop.receiver.seen = None
+    worker.wakeup.wake()
+    assert looks.wait(20)
+
+    # When
+    handle = tasks.echo("in time")
+    assert len(claims()) == 1
+    called.set()
+
+    # Then
+    assert handle.wait(10) == "in time"
+    assert not searched
+    assert "without its knowledge" not in caplog.text
 
 
 def test_a_word_that_comes_after_the_task_was_released_is_not_heeded(start):

@@ -10,7 +10,7 @@ from autotask.worker.gates import Gates
 from autotask.worker.recorder import Recorder
 from autotask.worker.reporter import Reporter
 from autotask.worker.unknown_tasks import UnknownTasks
-from tests.helpers import wait_until
+from tests.helpers import patient, wait_until
 from tests.integration.store.shapes import outcome, put, sign_on, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -144,7 +144,7 @@ def test_outcomes_that_were_given_up_at_the_very_end_do_not_count_as_written(mon
 
     def close_and_wait():
         close()
-        recorder.thread.join(20)
+        recorder.thread.join(patient(20))
 
     monkeypatch.setattr(recorder._closing, "set", close_and_wait)
     recorder.start()

@@ -11,7 +11,7 @@ from autotask.wakeup import Wakeup
 from autotask.worker import stall
 from autotask.worker.outage import Outage
 from autotask.worker.stall import StallWatch
-from tests.helpers import wait_until
+from tests.helpers import patient, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -46,7 +46,7 @@ def watch(settings, monkeypatch):
     watch.stop()
     for thread in (watch.thread, watch.asking_thread):
         if thread is not None:
-            thread.join(10)
+            thread.join(patient(10))
 
 
 def test_a_missing_answer_is_logged_once_in_a_while_and_when_it_has_come(watch, sleeping, caplog):

@@ -24,7 +24,7 @@ from autotask.store import notify, read
 from autotask.store.connection import Dedicated, current, execute, rows
 from autotask.store.told import ToldTask
 from autotask.task import CANCELLED, DONE, ERROR, RUNNING, WAITING
-from tests.helpers import wait_until
+from tests.helpers import patient, wait_until
 from tests.integration.worker import tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -46,7 +46,7 @@ def in_a_thread(function):
     thread.start()
 
     def result():
-        thread.join(20)
+        thread.join(patient(20))
         assert results, "it has not finished"
         return results[0]
 
