@@ -206,7 +206,7 @@ def test_a_task_whose_word_comes_while_the_worker_looks_for_lost_ones_is_not_rel
         return real(*args)
 
     monkeypatch.setattr(claim, "unknown", look_after_the_call)
-    worker.loop.receiver.seen = None
+    worker.services.chores.add([Chore.CLAIMS])
     worker.wakeup.wake()
     assert looks.wait(20)
 
