@@ -85,6 +85,8 @@ def target(
     if len(given) != 1:
         raise InvalidPause(problem=f"give one of queue, task, limit and everything, not {len(given)} of them")
     ((kind, name),) = given
+    if not isinstance(name, str):
+        raise InvalidPause(problem=f"{kind} must be a name, but is {name!r}")
     if kind in (Kind.QUEUE, Kind.TASK) and not PLAIN_NAME.fullmatch(name):
         raise InvalidPause(problem=f"{name!r} is not the name of a {kind}: names have letters, digits and _ . : < > -")
     if kind is Kind.LIMIT and not (0 < len(name) <= LONGEST_NAME and name.isprintable()):
@@ -94,18 +96,18 @@ def target(
     return kind, name
 
 
-def end_of(until: datetime | timedelta | None) -> datetime | None:
+def end_of(until: object) -> datetime | None:
     """Return the moment at which a pause is over.
 
-    :raises InvalidPause: it is over already, or has no time zone.
+    :raises InvalidPause: it is over already, or is neither a time nor a moment with a time zone.
     """
     now = datetime.now(UTC)
     if isinstance(until, timedelta):
         until = now + until
     if until is None:
         return None
-    if until.utcoffset() is None:
-        raise InvalidPause(problem=f"until must be an aware datetime or a timedelta, but is the naive {until!r}")
+    if not isinstance(until, datetime) or until.utcoffset() is None:
+        raise InvalidPause(problem=f"until must be an aware datetime or a timedelta, but is {until!r}")
     if until <= now:
         raise InvalidPause(problem=f"{until.isoformat(' ', 'seconds')} is over already")
     return until

@@ -15,7 +15,7 @@ class Subcommand:
     :ivar examples: command lines, each with its purpose.
     :ivar run: called with the console, and the options by name.
     :ivar needs_sound_settings: whether it refuses to start if the system checks of autotask find an error.
-    :ivar gives_reasons: whether it shows why tasks wait; the admin translates that, and commands are English.
+    :ivar gives_reasons: whether it shows why tasks wait, or what is wrong; the admin translates that, and commands are English.
     """
 
     name: str

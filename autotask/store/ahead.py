@@ -1,7 +1,9 @@
 """Send a statement, and do something else until its answer is needed. psycopg 3 can do that, psycopg2 cannot."""
 
+import contextlib
 import select
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -28,7 +30,7 @@ class Ahead:
 
         :raises django.db.OperationalError: the connection is broken.
         """
-        with self.connection.wrap_database_errors:
+        with self.connection.wrap_database_errors, _waiting(self.connection):
             pgconn = self.connection.connection.pgconn
             pgconn.send_query(self._words)
             while pgconn.flush():
@@ -39,7 +41,7 @@ class Ahead:
 
         :raises django.db.DatabaseError: the statement has failed.
         """
-        with self.connection.wrap_database_errors:
+        with self.connection.wrap_database_errors, _waiting(self.connection):
             pgconn = self.connection.connection.pgconn
             while pgconn.is_busy():
                 _wait(pgconn.socket, select.POLLIN)
@@ -50,6 +52,16 @@ class Ahead:
             if found.status != pq.ExecStatus.TUPLES_OK:
                 raise error_from_result(found)
             return int(found.get_value(0, 0))
+
+
+@contextlib.contextmanager
+def _waiting(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Have the stall watch see since when a thread waits, as it sees that of other statements."""
+    connection.asked_at = time.monotonic()  # type: ignore[attr-defined]  # that of a worker has it
+    try:
+        yield
+    finally:
+        connection.asked_at = None  # type: ignore[attr-defined]
 
 
 def _wait(descriptor: int, events: int) -> None:

@@ -13,12 +13,12 @@ from autotask.store.isolation import Refusals
 from autotask.store.prepared import prepared_rows
 
 #: Seconds between two draws from a bucket that has saved up nothing, if the rate is so fast that one token comes sooner and
-#: more than one can be saved.
+#: more than one can be saved. It is a third of the bucket at most, so that a look that comes late loses no tokens.
 LUMP = 0.05
 
 #: Seconds that may pass between the draw of a token and the start of its task. The whole tokens of this time cannot be
-#: saved up, so that late starts together with those after them do not exceed the rate.
-LATE = 0.02
+#: saved up, but three fifths of the burst can, so that late starts together with those after them do not exceed the rate.
+LATE = 0.04
 
 #: Seconds until another look at the gate of a rate where tokens are there, but the worker has no room for its tasks.
 NO_ROOM = 0.2
@@ -163,7 +163,7 @@ bucket AS MATERIALIZED (
 ),
 queue AS MATERIALIZED (
     SELECT bucket.*, first.id, least(coalesce(place.room, 0), first.free) AS room, first.cost, first.period,
-           greatest(first.most - least(first.most - 1, floor({{late}} / first.period)), first.cost) AS most,
+           greatest(first.most - least(floor(0.4 * first.most), floor({{late}} / first.period)), first.cost) AS most,
            row_number() OVER line AS turn, sum(first.cost) OVER line AS total,
            least(full_then, now + (0.001 + max(first.most * first.period) OVER (PARTITION BY bucket.gate)) * interval '1 s')
                AS full_at
@@ -210,7 +210,7 @@ chosen AS MATERIALIZED (SELECT * FROM judged WHERE may AND gate = ANY(ARRAY(SELE
 {slots.passing("chosen")},
 next AS (
     SELECT DISTINCT ON (gate) gate, may, room <= 0 AS is_crowded, greatest(
-               opens_at, after - (most - greatest(cost, least(most, {{lump}} / period))) * period * interval '1 s'
+               opens_at, after - (most - greatest(cost, least(most / 3, {{lump}} / period))) * period * interval '1 s'
            ) AS enough_at
     FROM judged WHERE NOT may OR turn > most_seen OR gate <> ALL(ARRAY(SELECT gate FROM drawn))
     ORDER BY gate, turn

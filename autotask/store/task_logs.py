@@ -7,7 +7,7 @@ from typing import NamedTuple
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import arrays
-from autotask.store.connection import execute, rows, text
+from autotask.store.connection import execute, rows
 
 #: The most pieces that one statement of the pruner deletes.
 PIECES = 1000
@@ -28,26 +28,25 @@ class Piece(NamedTuple):
     text: str
 
 
-class NewPiece(NamedTuple):
-    """Some lines to be stored."""
-
-    task_id: uuid.UUID
-    attempt: int
-    text: str
-
-
 # A crash of the server may lose the last lines of tasks that run, so nobody waits for the disk.
+# The setting counts for the transaction of this statement. unnest() returns elements in their order, so pieces of later lines
+# have larger ids.
 WRITE = """
-WITH outdated AS (DELETE FROM autotask_log WHERE id = ANY(%(outdated)s::bigint[])),
-written AS (
-    INSERT INTO autotask_log (task_id, attempt, at, text)
-    SELECT n.task_id, n.attempt, clock_timestamp(), n.text
-    FROM unnest(%(task_id)s::uuid[], %(attempt)s::integer[], %(text)s::text[])
-         WITH ORDINALITY AS n(task_id, attempt, text, place)
-    ORDER BY n.place
-    RETURNING id
-)
-SELECT written.id FROM written CROSS JOIN (SELECT set_config('synchronous_commit', 'off', true)) AS quick ORDER BY written.id
+INSERT INTO autotask_log (task_id, attempt, at, text)
+SELECT new.task_id, new.attempt, clock_timestamp(), new.text
+FROM unnest(%(task_id)s::uuid[], %(attempt)s::integer[], %(text)s::text[]) AS new(task_id, attempt, text)
+WHERE (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
+"""
+
+FORGET = """
+DELETE FROM autotask_log WHERE id = ANY(ARRAY(
+    SELECT piece.id
+    FROM unnest(%(task_id)s::uuid[], %(attempt)s::integer[], %(count)s::integer[]) AS full_one(task_id, attempt, count)
+    CROSS JOIN LATERAL (
+        SELECT id FROM autotask_log
+        WHERE task_id = full_one.task_id AND attempt = full_one.attempt ORDER BY id LIMIT full_one.count
+    ) AS piece
+))
 """
 
 READ = """
@@ -80,19 +79,24 @@ DELETE FROM autotask_log WHERE id = ANY(ARRAY(
 """
 
 
-def write(connection: BaseDatabaseWrapper, pieces: Sequence[NewPiece], outdated: Sequence[int]) -> list[int]:
-    """Store pieces, and delete others.
+def write(connection: BaseDatabaseWrapper, pieces: Sequence[tuple[uuid.UUID, int, str]]) -> None:
+    """Store pieces.
 
-    :param outdated: ids of pieces.
-    :returns: the ids of the new ones, in their order.
+    :param pieces: task, attempt and whole lines, whose characters can all be printed.
     """
-    params = {
-        "task_id": arrays.uuids([piece.task_id for piece in pieces]),
-        "attempt": arrays.numbers([piece.attempt for piece in pieces]),
-        "text": arrays.texts([text(piece.text, len(piece.text)) for piece in pieces]),
-        "outdated": arrays.numbers(outdated),
-    }
-    return [id for (id,) in rows(connection, WRITE, params)]
+    ids, attempts, texts = zip(*pieces, strict=True)
+    params = {"task_id": arrays.uuids(ids), "attempt": arrays.numbers(attempts), "text": arrays.texts(texts)}
+    execute(connection, WRITE, params)
+
+
+def forget(connection: BaseDatabaseWrapper, outdated: Sequence[tuple[uuid.UUID, int, int]]) -> None:
+    """Delete the oldest pieces of attempts.
+
+    :param outdated: task, attempt, and how many pieces.
+    """
+    ids, attempts, counts = zip(*outdated, strict=True)
+    params = {"task_id": arrays.uuids(ids), "attempt": arrays.numbers(attempts), "count": arrays.numbers(counts)}
+    execute(connection, FORGET, params)
 
 
 def read(

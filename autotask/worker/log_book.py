@@ -1,12 +1,13 @@
 """Service: take the lines that tasks log, and store them every second; imported only with ``AUTOTASK_LOGS``."""
 
+import contextlib
 import logging
 import os
 import time
 import uuid
 from collections import OrderedDict, deque
-from collections.abc import Callable
-from operator import itemgetter
+from collections.abc import Callable, Iterable
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -15,18 +16,18 @@ from autotask import display
 from autotask.context import TaskContext
 from autotask.setting_types import LogOptions
 from autotask.store import task_logs
-from autotask.store.task_logs import NewPiece
-from autotask.texts.lines import indented, one_line
-from autotask.texts.masks import LONGEST_TEXT, Masks
+from autotask.texts.masks import LONGEST_TEXT
+from autotask.worker.log_text import SHORTEST_LINE, Said, Texts, last_pieces, said_by, size_of, whole
 
 #: Seconds between two writes: the most that is missing of a worker that is killed.
 EVERY = 1.0
 
-#: Characters of the names of a level and of a logger; a logger may be named after a key that somebody sent.
-LONGEST_NAME = 200
+#: Characters of a long message, and how many of them from threads and processes wait at most; the oldest are lost first.
+LONG = 200
+MOST_LONG = 1_000
 
-#: Lines that wait at most, the oldest are lost first; and after how many of one attempt the writer is hurried.
-MOST_WAITING = 50_000
+#: Lines that wait at most, of one attempt and of all that run elsewhere; and after how many the writer is hurried.
+MOST_WAITING = 20_000
 MANY = 5_000
 
 #: After how many attempts that have logged, the writer is hurried.
@@ -35,8 +36,11 @@ MANY_ATTEMPTS = 1_000
 #: Bytes after which a statement is long enough.
 LARGEST_STATEMENT = 2 * 2**20
 
+#: Characters of lines that could not be stored and are tried again.
+MOST_LEFT = 16 * 2**20
+
 #: Attempts elsewhere whose pieces are remembered at most, so that each has no more than its share.
-MOST_REMEMBERED = 10_000
+MOST_REMEMBERED = 2_000
 
 #: An attempt has about that many pieces at most; its lines are forgotten piece by piece.
 PIECES = 8
@@ -47,12 +51,6 @@ PAUSE = 0.05
 
 #: A task and the number of an attempt.
 Attempt = tuple[uuid.UUID, int]
-
-#: When a line was logged in seconds since 1970, its level, its logger and its message. A plain tuple: each line of each task is
-#: one.
-Said = tuple[float, str, str, str]
-
-_formatter = logging.Formatter()
 
 
 class Line(NamedTuple):
@@ -65,59 +63,45 @@ class Line(NamedTuple):
 class Lines:
     """The lines of one attempt.
 
+    :param most: how many may wait; the oldest are forgotten first.
     :ivar said: those that wait. Any thread may append some.
+    :ivar long: characters of the long ones that wait, or a little more.
     :ivar is_mixed: whether these come from several places, so that they may not be in order.
-    :ivar texts: those that are written next, as they are stored.
-    :ivar pieces: the ids and sizes of what is stored already, oldest first.
+    :ivar left: those that are stored next, as text.
+    :ivar sizes: the bytes of the pieces that are stored already, oldest first.
     """
 
-    __slots__ = ("attempt", "is_mixed", "pieces", "said", "texts")
+    __slots__ = ("attempt", "is_mixed", "left", "long", "said", "sizes")
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: Attempt, most: int) -> None:
         self.attempt = attempt
-        self.said: list[Said] = []
+        self.said: deque[Said] = deque(maxlen=most)
+        self.long = 0
         self.is_mixed = False
-        self.texts: list[str] | None = None
-        self.pieces: deque[tuple[int, int]] | None = None
+        self.left = ""
+        self.sizes: list[int] | None = None
 
     def take(self) -> list[Said]:
         """Return the lines that wait, which no longer wait."""
-        found = self.said[:]
-        del self.said[: len(found)]
+        self.long = 0
+        found: list[Said] = []
+        with contextlib.suppress(IndexError):  # The task forgets some at this moment.
+            found += (self.said.popleft() for _ in range(len(self.said)))
         if self.is_mixed:
             found.sort(key=itemgetter(0))
             self.is_mixed = False
         return found
 
-    def make_room(self, size: int, most: int) -> list[int]:
-        """Forget the oldest pieces, until one of that size fits; return their ids."""
-        outdated: list[int] = []
-        while self.pieces and sum(each for _, each in self.pieces) + size > most:
-            outdated.append(self.pieces.popleft()[0])
-        return outdated
-
-
-def said_by(record: logging.LogRecord) -> Said:
-    """Return the current text of a record, as much of it as is stored: its arguments may change later."""
-    message = record.getMessage()
-    if record.exc_info or record.stack_info or "task_name" in record.__dict__:
-        message = _whole(record, message)
-    return record.created, record.levelname, record.name, message[: LONGEST_TEXT + 1]
-
-
-def _whole(record: logging.LogRecord, message: str) -> str:
-    if (name := getattr(record, "task_name", None)) is not None:
-        message = message.removeprefix(
-            f"{name} {getattr(record, 'task_id', '')}: "
-        )  # Everybody knows whose line it is.
-    if record.exc_info and record.exc_info[0] is not None:
-        try:
-            message += f"\n{_formatter.formatException(record.exc_info)}"
-        except Exception as error:  # The causes of an exception, or the name of its class, may raise.
-            message += f"\n(its traceback cannot be shown: {type(error).__name__})"
-    if record.stack_info:
-        message += f"\n{record.stack_info}"
-    return message
+    def shorten(self, most: int) -> None:
+        """Forget the oldest lines that wait, until the long ones have at most so many characters."""
+        while self.long > most:
+            try:
+                oldest = self.said.popleft()
+            except IndexError:  # They are being stored.
+                self.long = 0
+                return
+            if (length := len(oldest[3])) > LONG:
+                self.long -= length
 
 
 class Forwarder:
@@ -154,11 +138,15 @@ class LogBook:
         self.level = options.level
         self._options = options
         self._hurry = hurry
+        #: More would not be stored.
+        self._most = min(MOST_WAITING, 1 + options.max // SHORTEST_LINE)
+        self._many = min(MANY, 1 + self._most // 2)
         #: Those of attempts that run in this process.
         self._here: dict[TaskContext, Lines] = {}
         #: Those of others, and their lines that nobody has sorted yet.
         self._elsewhere: OrderedDict[Attempt, Lines] = OrderedDict()
         self._strays: deque[Line] = deque(maxlen=MOST_WAITING)
+        self._long_strays: deque[Line] = deque(maxlen=MOST_LONG)
         self._prune_at = time.monotonic()
 
     def take(self, context: TaskContext, record: logging.LogRecord) -> None:
@@ -168,14 +156,16 @@ class LogBook:
                 self.take_stray((context.id, context.attempt), record)
                 return
             lines = self._begin(context)
-        # said_by() inlined: tasks wait for each line.
+        # As said_by() does. Tasks wait for each line.
         message = record.getMessage()
         if record.exc_info or record.stack_info or "task_name" in record.__dict__:
-            message = _whole(record, message)
+            message = whole(record, message)
+        if len(message) > LONG:
+            message = self._long(lines, message)
         said = lines.said
-        said.append((record.created, record.levelname, record.name, message[: LONGEST_TEXT + 1]))
-        if len(said) >= MANY:
-            self._many(said)
+        said.append((record.created, record.levelname, record.name, message))
+        if len(said) == self._many:
+            self._hurry()
 
     def take_stray(self, attempt: Attempt, record: logging.LogRecord) -> None:
         """Take a record of an attempt of this process that was logged outside of it."""
@@ -183,8 +173,10 @@ class LogBook:
 
     def put(self, line: Line) -> None:
         """Take a line of an attempt that runs elsewhere."""
-        self._strays.append(line)
-        if len(self._strays) == MANY:
+        is_long = len(line.said[3]) > LONG
+        waiting = self._long_strays if is_long else self._strays
+        waiting.append(line)
+        if len(waiting) == (MOST_LONG // 2 if is_long else MANY):
             self._hurry()
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
@@ -192,7 +184,7 @@ class LogBook:
         self._sort_strays()
         over = [context for context in list(self._here) if context.is_over]
         found = [*self._here.values(), *self._elsewhere.values()]
-        self._forget_oldest([lines for lines in found if lines.texts])
+        _forget_oldest([lines for lines in found if lines.left])
         self._write(connection, found)
         for context in over:
             del self._here[context]  # It was over before we looked, so all its lines are stored.
@@ -207,121 +199,100 @@ class LogBook:
     def _begin(self, context: TaskContext) -> Lines:
         if len(self._here) % MANY_ATTEMPTS == MANY_ATTEMPTS - 1:
             self._hurry()
-        return self._here.setdefault(context, Lines((context.id, context.attempt)))
+        return self._here.setdefault(context, Lines((context.id, context.attempt), self._most))
 
-    def _many(self, said: list[Said]) -> None:
-        if len(said) % MANY == 0:
+    def _long(self, lines: Lines, message: str) -> str:
+        """Make room for a long message, and return as much of it as is stored."""
+        message = message[: LONGEST_TEXT + 1]
+        most, before = self._options.max, lines.long
+        lines.long = before + len(message)
+        if before <= most // 2 < lines.long:
             self._hurry()
-        if len(said) >= MOST_WAITING:
-            del said[:MANY]
+        if lines.long > most:
+            lines.shorten(most)
+        return message
 
     def _sort_strays(self) -> None:
-        if not self._strays:
+        """Give each line of an attempt elsewhere to those of its attempt."""
+        strays = [waiting.popleft() for waiting in (self._strays, self._long_strays) for _ in range(len(waiting))]
+        if not strays:
             return
+        strays.sort(key=_logged_at)
         here = {lines.attempt: lines for lines in list(self._here.values())}
-        for _ in range(len(self._strays)):
-            attempt, said = self._strays.popleft()
+        for attempt, said in strays:
             if (lines := here.get(attempt)) is None:
-                lines = self._elsewhere.setdefault(attempt, Lines(attempt))
+                lines = self._elsewhere.setdefault(attempt, Lines(attempt, self._most))
                 self._elsewhere.move_to_end(attempt)
             else:
                 lines.is_mixed = True
             lines.said.append(said)
 
-    @staticmethod
-    def _forget_oldest(left: list[Lines]) -> None:
-        """Forget lines that could not be stored the last time, if there are too many."""
-        waiting = sum(len(lines.texts or ()) for lines in left)
-        for lines in left:
-            if waiting <= MOST_WAITING:
-                return
-            waiting -= len(lines.texts or ())
-            lines.texts = None
-
-    def _write(self, connection: BaseDatabaseWrapper, found: list[Lines]) -> None:
+    def _write(self, connection: BaseDatabaseWrapper, found: Iterable[Lines]) -> None:
         """Store the lines that wait, as many with each statement as it should have."""
-        texts_of = _Texts(display.masks()).of
-        batch: list[tuple[Lines, str]] = []
-        outdated: list[int] = []
-        size = 0
+        texts_of = Texts(display.masks()).of
+        batch: list[tuple[Lines, str, int]] = []
+        total = 0
         for lines in found:
-            if said := lines.take():
-                lines.texts = (lines.texts or []) + texts_of(lines.attempt[1], said)
-            elif not lines.texts:
+            if lines.said:
+                lines.left += texts_of(lines.attempt[1], lines.take())
+            if not lines.left:
                 continue
-            if not (new := self._pieces(lines.texts)):  # its last line is longer than all may be
-                lines.texts = None
-                continue
-            size += (added := sum(map(_size, new)))
-            outdated += lines.make_room(added, self._options.max)
-            batch += [(lines, text) for text in new]
-            if size >= LARGEST_STATEMENT:
-                self._store(connection, batch, outdated)
-                batch, outdated, size = [], [], 0
+            for text, size in self._pieces(lines):
+                batch.append((lines, text, size))
+                total += size
+            if total >= LARGEST_STATEMENT:
+                self._store(connection, batch)
+                batch, total = [], 0
         if batch:
-            self._store(connection, batch, outdated)
+            self._store(connection, batch)
 
-    def _store(self, connection: BaseDatabaseWrapper, batch: list[tuple[Lines, str]], outdated: list[int]) -> None:
-        ids = task_logs.write(connection, [NewPiece(*lines.attempt, text) for lines, text in batch], outdated)
-        for (lines, text), id in zip(batch, ids, strict=True):
-            lines.texts = None
-            if lines.pieces is None:
-                lines.pieces = deque()
-            lines.pieces.append((id, _size(text)))
+    def _pieces(self, lines: Lines) -> list[tuple[str, int]]:
+        """Return the texts to be stored and their sizes: the last lines, as many as an attempt may have."""
+        most = self._options.max
+        piece = max(1, most // PIECES)
+        if (size := size_of(lines.left)) <= piece:  # as nearly always
+            return [(lines.left, size)]
+        pieces = last_pieces(lines.left, piece, most)
+        lines.left = "".join(pieces)
+        return [(text, size_of(text)) for text in pieces]
 
-    def _pieces(self, texts: list[str]) -> list[str]:
-        """Join lines, the last ones, as many as an attempt may have."""
-        left, most = self._options.max, max(1, self._options.max // PIECES)
-        if _size(whole := "".join(texts)) <= most:  # as nearly always
-            return [whole]
-        found: deque[deque[str]] = deque([deque()])
-        size = 0
-        for text in reversed(texts):
-            if (left := left - _size(text)) < 0:
-                break
-            if size and size + _size(text) > most:
-                found.appendleft(deque())
-                size = 0
-            found[0].appendleft(text)
-            size += _size(text)
-        return ["".join(each) for each in found if each]
+    def _store(self, connection: BaseDatabaseWrapper, batch: list[tuple[Lines, str, int]]) -> None:
+        task_logs.write(connection, [(*lines.attempt, text) for lines, text, _ in batch])
+        full: dict[Attempt, Lines] = {}
+        for lines, _, size in batch:
+            lines.left = ""
+            if (sizes := lines.sizes) is None:
+                lines.sizes = [size]
+                continue
+            sizes.append(size)
+            if sum(sizes) > self._options.max:
+                full[lines.attempt] = lines
+        if full:
+            self._forget(connection, full)
 
-
-class _Texts:
-    """Writes lines as they are stored: secrets are masked, and no message can look like another line."""
-
-    def __init__(self, masks: Masks) -> None:
-        self._masks = masks
-        self._second = -1
-        self._shown = ""
-        self._places: dict[tuple[str, str], str] = {}
-
-    def of(self, attempt: int, said: list[Said]) -> list[str]:
-        """Return the lines of an attempt."""
-        # Most messages are plain; that is seen of all of them together.
-        together = " ".join([message for *_, message in said])
-        if not together.isprintable() or len(together) > LONGEST_TEXT or self._masks.suspect(together):
-            said = [(created, level, logger, self._plain(message)) for created, level, logger, message in said]
-        second, shown, places = self._second, self._shown, self._places
-        made = []
-        for created, level, logger, message in said:
-            if (now := int(created)) != second:
-                second, shown = now, time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(now))
-            if (place := places.get((level, logger))) is None:
-                place = self._place(level, logger)
-            made.append(f"{shown}.{int((created - second) * 1000):03d}Z | {attempt} | {place} - {message}\n")
-        self._second, self._shown = second, shown
-        return made
-
-    def _plain(self, message: str) -> str:
-        is_whole = len(message) <= LONGEST_TEXT
-        text = self._masks.text(message) if is_whole else f"{self._masks.beginning(message)}…"
-        return text if text.isprintable() else indented(text)
-
-    def _place(self, level: str, logger: str) -> str:
-        place = f"{one_line(level, LONGEST_NAME)} | {one_line(logger, LONGEST_NAME)}"
-        return self._places.setdefault((level, logger), place)
+    def _forget(self, connection: BaseDatabaseWrapper, full: dict[Attempt, Lines]) -> None:
+        """Delete the oldest pieces of attempts that have logged more than they may have."""
+        outdated: list[tuple[uuid.UUID, int, int]] = []
+        for attempt, lines in full.items():
+            sizes = lines.sizes or []
+            total, count = sum(sizes), 0
+            while total > self._options.max:
+                total -= sizes[count]
+                count += 1
+            outdated.append((*attempt, count))
+        task_logs.forget(connection, outdated)
+        for lines, (_, _, count) in zip(full.values(), outdated, strict=True):
+            del (lines.sizes or [])[:count]
 
 
-def _size(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode(errors="replace"))
+def _forget_oldest(left: list[Lines]) -> None:
+    """Forget lines that could not be stored the last time, if there are too many."""
+    waiting = sum(len(lines.left) for lines in left)
+    for lines in left:
+        if waiting <= MOST_LEFT:
+            return
+        waiting -= len(lines.left)
+        lines.left = ""
+
+
+_logged_at = attrgetter("said")

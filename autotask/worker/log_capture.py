@@ -89,21 +89,26 @@ class Capture(logging.Handler):
         return True
 
 
-class CaptureOthers(Capture):
-    """Takes the lines of all other loggers, which are for the database only."""
+class CaptureOthers(logging.Handler):
+    """Takes the lines of all other loggers, which are for the database only. Tasks wait for each of them.
 
+    :param book: takes them.
+    """
+
+    def __init__(self, book: Book) -> None:
+        super().__init__(book.level)
+        self._take = book.take
+
+    # Without the lock of all handlers: tasks do not wait for each other.
     def handle(self, record: logging.LogRecord) -> bool:
         """Keep a line; those of tasks have passed :class:`Capture`, even where they do not propagate to here."""
-        try:
-            # What _keep() does, for the lines that nearly all are: tasks wait for each of them.
-            if (book := _book) is None or record.levelno < book.level:
-                return True
-            if (name := record.name) == LOGGER or name.startswith(PREFIX):
-                return True
-            if (running := _running(None)) is not None and running.fence is not None:
-                book.take(running, record)
-        except Exception:
-            self.handleError(record)
+        if (name := record.name).startswith(LOGGER) and f"{name}.".startswith(PREFIX):
+            return True
+        if (running := _running(None)) is not None and running.fence is not None:
+            try:
+                self._take(running, record)
+            except Exception:
+                self.handleError(record)
         return True
 
 
@@ -114,7 +119,8 @@ _folder: LogFolder | None = None
 _book: Book | None = None
 _started_in = 0
 _open: dict[str, OpenLog] = {}
-_capture, _others = Capture(), CaptureOthers()
+_capture = Capture()
+_others: CaptureOthers | None = None
 
 
 def start(book: Book | None = None) -> None:
@@ -122,13 +128,13 @@ def start(book: Book | None = None) -> None:
 
     :param book: takes the lines for the database, if there is one in this process.
     """
-    global is_on, _folder, _book, _started_in
-    _started_in, _book = os.getpid(), book
+    global is_on, _folder, _started_in
+    _started_in = os.getpid()
     is_on = (where := logs.folder()) is not None
     logger = logging.getLogger(LOGGER)
     console.show_lines_of_tasks(settings.LOG_CONSOLE and not os.environ.get("DISABLE_STREAM_HANDLER"))
     _attach(logger, _capture, is_on or book is not None)
-    _attach(logging.getLogger(), _others, book is not None)
+    _use(book)
     if is_on or book is not None:
         _hear_infos(logger)
     if where is None:
@@ -141,6 +147,15 @@ def start(book: Book | None = None) -> None:
         complain(where, error)
     _folder = LogFolder(where, settings.LOG_SIZE, settings.LOG_BACKUPS)
     task_lost.connect(_lost, dispatch_uid=LOGGER)
+
+
+def _use(book: Book | None) -> None:
+    global _book, _others
+    if _others is not None:
+        logging.getLogger().removeHandler(_others)
+    _book, _others = book, None if book is None else CaptureOthers(book)
+    if _others is not None:
+        logging.getLogger().addHandler(_others)
 
 
 def _attach(logger: logging.Logger, handler: logging.Handler, wanted: bool) -> None:

@@ -7,12 +7,15 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.utils import timezone
 from playwright.sync_api import expect
 
 from autotask.models import ApiKey, Attempt, Pause, Result, Schedule, Task, Worker
+from autotask.store.connection import rows as rows_of
 from autotask.task import State
 from benchmarks import rows_of_dashboard
+from tests.helpers import wait_until
 from tests.integration.admin.pages import client_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -24,6 +27,7 @@ CHECK = """async rules => {
     const found = await axe.run(document, {runOnly: rules});
     return found.violations.map(each => each.id + ": " + each.nodes.map(node => node.html.slice(0, 200)).join(" | "));
 }"""
+OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 TOO_WIDE = """[document.documentElement, ...document.querySelectorAll('.results, .autotask-columns > *')].map(
     each => each.scrollWidth - each.clientWidth).reduce((most, each) => Math.max(most, each), 0)"""
 
@@ -100,6 +104,8 @@ def visit(browser, live_server, scheme: str = "light", width: int = 1280) -> Ite
         yield page, complaints
     finally:
         context.close()
+        # A refresh may be under way, whose session would be in the way of the end of the database.
+        wait_until(lambda: rows_of(connection, OTHERS) == [(0,)], what="the end of the requests")
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.flow import UNTIL_CLAIMED
 from autotask.store.connection import execute, rows
 from autotask.task import State
 
 TRIGGER = """
 CREATE TABLE audit (number bigserial PRIMARY KEY, at timestamptz DEFAULT clock_timestamp(), id uuid, state smallint,
-                    unique_key text, former smallint, altered boolean DEFAULT false);
+                    unique_key text, former smallint, altered_too_late boolean DEFAULT false);
 CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'DELETE' THEN
@@ -23,30 +22,35 @@ BEGIN
     ELSIF TG_OP = 'INSERT' THEN
         INSERT INTO audit (id, state, unique_key) VALUES (NEW.id, NEW.state, NEW.unique_key);
     ELSE
-        INSERT INTO audit (id, state, unique_key, former, altered)
-        VALUES (NEW.id, NEW.state, NEW.unique_key, OLD.state, NEW.payload <> OLD.payload);
+        INSERT INTO audit (id, state, unique_key, former, altered_too_late)
+        VALUES (NEW.id, NEW.state, NEW.unique_key, OLD.state, NEW.payload <> OLD.payload AND EXISTS (
+            SELECT FROM autotask_claim WHERE NEW.id = ANY(ids)
+        ));
     END IF;
     RETURN NULL;
 END $$;
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON autotask_task FOR EACH ROW EXECUTE FUNCTION audit();
 """
 
+#: Undoes :data:`TRIGGER`.
+REMOVE = "DROP TRIGGER audit ON autotask_task; DROP FUNCTION audit; DROP TABLE audit"
+
 ENTRIES = """
 SELECT id::text, extract(epoch FROM at)::float8, extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8,
-       state, unique_key, former, altered
+       state, unique_key, former, altered_too_late
 FROM audit ORDER BY number
 """
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One change of one row.
+    """One change of one row. A task that runs has the state READY: a claim does not write its row.
 
     :ivar at: when the statement ran.
     :ivar committed: when its transaction was committed.
     :ivar state: the new state; None: the row is gone.
     :ivar former: the state before; None: it was inserted.
-    :ivar altered: whether its arguments were changed.
+    :ivar altered_too_late: whether its arguments were changed while it was in a claim.
     """
 
     id: str
@@ -55,7 +59,7 @@ class Entry:
     state: State | None
     unique_key: str | None
     former: State | None
-    altered: bool
+    altered_too_late: bool
 
 
 @dataclass(frozen=True)
@@ -77,16 +81,16 @@ def install(connection: BaseDatabaseWrapper) -> None:
 def entries(connection: BaseDatabaseWrapper) -> list[Entry]:
     """Return the record: the changes of each row in order."""
     return [
-        Entry(id, at, committed, _state(state), key, _state(former), altered)
-        for id, at, committed, state, key, former, altered in rows(connection, ENTRIES)
+        Entry(id, at, committed, _state(state), key, _state(former), altered_too_late)
+        for id, at, committed, state, key, former, altered_too_late in rows(connection, ENTRIES)
     ]
 
 
 def tenures(record: Iterable[Entry]) -> list[Tenure]:
-    """Return for which time each task had its key. A key until the claim is free while its task runs."""
+    """Return for which time each task had its key. A claim takes the key that is free from then on."""
     found, holding = [], {}
     for entry in record:
-        held, key = holding.get(entry.id), _key(entry)
+        held, key = holding.get(entry.id), None if entry.state is None else entry.unique_key
         if held is not None and held.key != key:
             found.append(Tenure(held.id, held.key, held.stored, held.began, entry.committed))
             del holding[entry.id]
@@ -111,15 +115,8 @@ def conflicts(tenures: Iterable[Tenure]) -> list[str]:
 
 def altered_too_late(record: Iterable[Entry]) -> list[str]:
     """Return the ids of tasks whose arguments were changed while they ran."""
-    return [entry.id for entry in record if entry.altered and State.RUNNING in (entry.state, entry.former)]
+    return [entry.id for entry in record if entry.altered_too_late]
 
 
 def _state(number: int | None) -> State | None:
     return None if number is None else State(number)
-
-
-def _key(entry: Entry) -> str | None:
-    if entry.state is None or entry.unique_key is None:
-        return None
-    free = entry.state is State.RUNNING and entry.unique_key.startswith(UNTIL_CLAIMED)
-    return None if free else entry.unique_key

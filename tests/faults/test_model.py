@@ -219,9 +219,8 @@ class Model(RuleBasedStateMachine):
         self.reached["claim of followers"] += bool(found)
         for got in found:
             known = self.tasks[got.id]
-            self.tasks[got.id] = replace(
-                known, state=State.RUNNING, attempt=known.attempt + 1, fence=got.fence, worker=str(self.names[name])
-            )
+            claimed = replace(known, state=State.RUNNING, attempt=known.attempt + 1, fence=got.fence, turn=0)
+            self.tasks[got.id] = replace(claimed, worker=str(self.names[name]))
             self.claims.append(Claim(got.id, got.fence))
 
     @precondition(lambda self: len(self.tasks) < 6)
@@ -325,9 +324,10 @@ class Model(RuleBasedStateMachine):
             self._put_back(replace(known, attempt=known.attempt - 1), turns)
 
     def _put_back(self, known, turns):
-        """A task is ready again, or waits at its gate again if it had no slot."""
+        """A task is ready again, in its former turn unless it was lost, or waits at its gate again if it had no slot."""
         state = State.HELD if known.follows else State.READY
-        turn = known.turn if known.follows else turns[known.id]
+        keeps = known.follows or (known.turn and not known.lost)
+        turn = known.turn if keeps else turns[known.id]
         self.tasks[known.id] = replace(known, state=state, fence=None, worker=None, turn=turn)
         self.gates.mark(self.tasks[known.id])
         self.reached["followers held again"] += known.follows

@@ -12,7 +12,6 @@ from autotask.models import Attempt, LogPiece, Result, Step
 from autotask.on_end import stored
 from autotask.store import task_logs
 from autotask.store.connection import current, execute
-from autotask.store.task_logs import NewPiece
 from autotask.task import State, new_id
 from autotask.tasks import delayed_task
 from tests.integration.admin.pages import ended
@@ -39,7 +38,7 @@ def with_all(state: State, **fields) -> uuid.UUID:
         "INSERT INTO autotask_step (task_id, number, name, started_at, ended_at) VALUES (%(id)s, 1, '', now(), now())",
         {"id": id},
     )
-    task_logs.write(current(), [NewPiece(id, 1, "line\n")], [])
+    task_logs.write(current(), [(id, 1, "line\n")])
     return id
 
 

@@ -20,13 +20,14 @@ def give(request: HttpRequest, response: HttpResponse, key: str) -> HttpResponse
 
     :param key: that of the part, without secrets: the reader sees it.
     """
-    response[HEADER] = _signer(request).sign(key)
+    if _session(request):
+        response[HEADER] = _signer(request).sign(key)
     return response
 
 
 def key_in(request: HttpRequest) -> str | None:
     """Return the key in the pass of a request; None: it has none for this page, or one that is too old."""
-    if (given := request.headers.get(HEADER)) is None:
+    if (given := request.headers.get(HEADER)) is None or not _session(request):
         return None
     try:
         return _signer(request).unsign(given, max_age=SECONDS)
@@ -34,7 +35,11 @@ def key_in(request: HttpRequest) -> str | None:
         return None
 
 
+def _session(request: HttpRequest) -> str:
+    """Return the key of the session, to which a pass is bound; "": the site knows its users in another way."""
+    return request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
+
+
 def _signer(request: HttpRequest) -> TimestampSigner:
     # Of no use to others, and none after the logout.
-    session = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
-    return TimestampSigner(salt=f"autotask.dashboard.{request.path}.{session}")
+    return TimestampSigner(salt=f"autotask.dashboard.{request.path}.{_session(request)}")

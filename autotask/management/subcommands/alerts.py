@@ -5,7 +5,7 @@ from argparse import ArgumentParser
 from autotask.conf import settings
 from autotask.management.console import UNHEALTHY, Console, failure
 from autotask.management.subcommand import Subcommand
-from autotask.notifications.alerts import looking, sending
+from autotask.notifications.alerts import looking, sending, words
 from autotask.store import incidents
 from autotask.store.connection import current
 from autotask.texts import render
@@ -22,12 +22,14 @@ def run(console: Console, *, json: bool) -> None:
     problems = sending.send_all()
     found = incidents.going_on(current())
     if json:
-        shown = [{"key": each.key, "text": each.text, "began_at": each.began_at.isoformat()} for each in found]
+        shown = [
+            {"key": each.key, "text": words.of_incident(each), "began_at": each.began_at.isoformat()} for each in found
+        ]
         console.say(render.as_json({"incidents": shown, "problems": problems}))
     elif not settings.ALERTS:
         console.say("AUTOTASK_ALERTS has no rules.")
     else:
-        console.say(*(f"since {each.began_at:%Y-%m-%d %H:%M:%S} UTC: {each.text}" for each in found))
+        console.say(*(f"since {each.began_at:%Y-%m-%d %H:%M:%S} UTC: {words.of_incident(each)}" for each in found))
         console.say(*(f"not sent to {problem}" for problem in problems))
     if found or problems:
         raise failure(f"{render.count(len(found), 'incident')}.", UNHEALTHY)
@@ -45,4 +47,5 @@ SUBCOMMAND = Subcommand(
     ),
     add_arguments=add_arguments,
     run=run,
+    gives_reasons=True,
 )

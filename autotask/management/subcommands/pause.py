@@ -4,6 +4,8 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from django.utils import timezone
+
 from autotask import acts
 from autotask.acts import schedules
 from autotask.acts.answers import Refusal
@@ -64,7 +66,7 @@ def run(
 
 
 def _until(end: datetime | None) -> str:
-    return "" if end is None else f" until {end.isoformat(' ', 'seconds')}"
+    return "" if end is None else f" until {timezone.localtime(end).isoformat(' ', 'seconds')}"
 
 
 def _pause(entry: Entry, by: str) -> str:

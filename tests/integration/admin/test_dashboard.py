@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
-from django.test import override_settings
+from django.http import HttpResponse
+from django.test import RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 
@@ -192,6 +193,13 @@ def test_a_pass_that_is_not_valid_is_as_none(how, admin, monkeypatch):
     answer = admin.get(OVERVIEW, headers={LIVE: "1", passes.HEADER: given})
     # Then
     assert answer.status_code == 302 and "login" in answer.headers["Location"]
+
+
+def test_a_site_without_sessions_has_no_passes_since_nothing_would_bind_them_to_their_reader():
+    request = RequestFactory().get(OVERVIEW)
+    assert passes.HEADER not in passes.give(request, HttpResponse(), "key").headers
+    signed = passes._signer(request).sign("key")
+    assert passes.key_in(RequestFactory().get(OVERVIEW, headers={passes.HEADER: signed})) is None
 
 
 def test_a_refresh_is_never_that_of_somebody_who_sees_or_chose_something_else(admin, staff):

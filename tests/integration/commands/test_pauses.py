@@ -7,6 +7,7 @@ import pytest
 from django.utils import timezone
 
 from autotask import acts
+from autotask.exceptions import InvalidPause
 from autotask.management import arguments
 from autotask.store.pauses import Kind
 from tests.integration.commands.command import manage
@@ -67,6 +68,28 @@ def test_a_pause_ends_after_a_duration_or_at_a_moment():
     mail, sms = acts.pauses()
     assert timedelta(hours=1.9) < mail.until - datetime.now(UTC) < timedelta(hours=2.1)
     assert sms.until == datetime(2199, 12, 1, 6, tzinfo=UTC)
+
+
+def test_the_end_of_a_pause_is_said_in_the_time_zone_of_the_project(settings):
+    settings.TIME_ZONE = "Asia/Tokyo"
+    assert manage("pause", "--queue", "mail", "--for", "2h").out.endswith("+09:00\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"queue": "mail", "until": "18:00"}, "until must be an aware datetime or a timedelta, but is '18:00'"),
+        ({"queue": "mail", "until": 60}, "until must be an aware datetime or a timedelta, but is 60"),
+        ({"queue": "mail", "until": datetime(2199, 1, 1)}, r"but is datetime.datetime\(2199"),  # noqa: DTZ001 - naive
+        ({"queue": 5}, "queue must be a name, but is 5"),
+        ({"limit": ["openai"]}, r"limit must be a name, but is \['openai'\]"),
+    ],
+    ids=str,
+)
+def test_a_call_with_values_of_other_types_is_refused_with_what_was_expected(given, said):
+    with pytest.raises(InvalidPause, match=said):
+        acts.pause(**given)
+    assert acts.pauses() == []
 
 
 def test_a_time_of_day_is_the_next_one_in_the_time_zone_of_the_project(settings):

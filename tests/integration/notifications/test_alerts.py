@@ -327,6 +327,16 @@ def test_messages_are_in_the_language_of_the_site(settings, language, alert, ove
     assert began in mail.outbox[1].body and "Began" not in mail.outbox[1].body
 
 
+def test_the_command_is_english_as_all_commands_whatever_the_language_of_the_site(settings, capsys):
+    settings.LANGUAGE_CODE = "de"
+    for arguments in ([], ["--json"]):
+        with translation.override("de"), pytest.raises(CommandError):
+            call_command("autotask", "alerts", *arguments)
+        said = capsys.readouterr().out
+        assert "no worker is alive" in said and "kein Worker" not in said
+    assert "kein Worker lebt" in mail.outbox[0].subject
+
+
 def test_the_command_announces_that_no_worker_lives_and_exits_with_3(capsys):
     with pytest.raises(CommandError) as caught:
         call_command("autotask", "alerts")

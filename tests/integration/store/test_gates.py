@@ -328,6 +328,17 @@ def test_a_task_waits_until_there_are_enough_tokens_for_it(worker):
     assert [round(seconds) for seconds in marked_in()] == [60]
 
 
+@pytest.mark.parametrize(
+    ("interval", "burst", "saved"),
+    [(0.005, 20.0, 12), (0.005, 40.0, 32), (0.001, 20.0, 12), (0.02, 5.0, 3), (0.1, 5.0, 5), (0.001, 1.0, 1)],
+)
+def test_a_bucket_saves_no_tokens_of_the_time_by_which_tasks_may_start_late_but_most_of_the_burst(
+    worker, interval, burst, saved
+):
+    hold(rate(interval=interval, burst=burst), count=100)
+    assert gates.admit(current(), Present(), room={THREAD: 100}).ready == saved
+
+
 def test_a_closed_bucket_lets_nobody_pass_until_it_opens(worker):
     execute(
         current(),

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import tracemalloc
 import uuid
 
 import pytest
@@ -167,7 +168,7 @@ def test_a_line_that_is_longer_than_all_of_an_attempt_may_be_does_not_stay_in_me
     book = LogBook(LogOptions(max=1024), lambda: None)
     book.put(Line((uuid.uuid4(), 1), (time.time(), "INFO", "shop", "x" * 5_000)))
     book.run_once(current())
-    assert not any(lines.said or lines.texts for lines in book._elsewhere.values())
+    assert not any(lines.said or lines.left for lines in book._elsewhere.values())
 
 
 def test_the_last_lines_are_written_when_the_worker_stops(start_worker, monkeypatch):
@@ -287,7 +288,7 @@ def test_more_lines_in_a_second_than_an_attempt_may_have_leave_the_last(transact
 def test_lines_are_deleted_when_they_are_too_old(transactional_db):
     # Given
     ids = [uuid.uuid4(), uuid.uuid4()]
-    task_logs.write(current(), [task_logs.NewPiece(id, 1, "x\n") for id in ids], [])
+    task_logs.write(current(), [(id, 1, "x\n") for id in ids])
     execute(current(), f"UPDATE autotask_log SET at = at - interval '2 minutes' WHERE task_id = '{ids[0]}'")
     # When
     LogBook(LogOptions(keep=60.0), lambda: None).run_once(current())
@@ -303,7 +304,9 @@ def test_without_the_setting_nothing_is_kept(start_worker, settings):
     worker.stop()
     wait_until(lambda: not read.workers(current()), what="the end of the worker")
     assert handle.logs() == ""
-    assert not any(isinstance(each, log_capture.Capture) for each in logging.getLogger().handlers)
+    assert not any(
+        isinstance(each, log_capture.Capture | log_capture.CaptureOthers) for each in logging.getLogger().handlers
+    )
 
 
 def test_files_have_the_lines_of_tasks_and_the_database_those_of_all(start_worker, settings, tmp_path):
@@ -325,3 +328,44 @@ def test_many_lines_take_several_statements(transactional_db, monkeypatch):
     book.run_once(current())
     assert all(len(task_logs.lines(current(), id).splitlines()) == 3 for id in ids)
     assert rows(current(), "SELECT count(DISTINCT xmin::text) > 5 FROM autotask_log") == [(True,)]
+
+
+@pytest.mark.parametrize("size", [1_000_000, 9_000, 190, 10])
+@pytest.mark.parametrize("where", ["in its thread", "elsewhere"])
+def test_the_lines_that_wait_are_bounded_by_bytes(transactional_db, size, where):
+    # Given
+    book, context = LogBook(LogOptions(), lambda: None), TaskContext(uuid.uuid4(), "shop.restock", fence=1)
+    if where == "in its thread":
+        context.report_to(lambda progress: None)
+    book.take(context, logging.LogRecord("shop", logging.INFO, "", 0, "first", None, None))
+    tracemalloc.start()
+    # When
+    try:
+        for number in range(30_000 if size < 1_000_000 else 300):
+            message = f"{'x' * size} {number}"
+            book.take(context, logging.LogRecord("shop", logging.INFO, "", 0, message, None, None))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Then
+    assert kept < 12_000_000
+    book.run_once(current())
+    [last] = task_logs.lines(current(), context.id).splitlines()[-1:]
+    assert last.endswith("…" if size > LONGEST_TEXT else f" {number}")
+
+
+def test_lines_that_cannot_be_stored_are_bounded_by_bytes(transactional_db, monkeypatch):
+    # Given
+    monkeypatch.setattr(module, "MOST_LEFT", 100_000)
+    book, ids = LogBook(LogOptions(), lambda: None), [uuid.uuid4() for _ in range(50)]
+    # When
+    for turn in range(10):
+        for id in ids:
+            book.put(Line((id, 1), (float(turn), "INFO", "shop", "x" * 9_000)))
+        with transaction.atomic(), pytest.raises(DatabaseError):
+            execute(current(), "SET LOCAL transaction_read_only = on")
+            book.run_once(current())
+    # Then
+    assert sum(len(lines.left) for lines in book._elsewhere.values()) < 700_000
+    book.run_once(current())
+    assert task_logs.lines(current(), ids[-1])
