@@ -169,21 +169,18 @@ class ModelTask(Definition[..., Any]):
     def _row_tasks(self, rows: Sequence[Any], carried: Mapping[str, Any]) -> list[NewTask]:
         queues = [row.task_channel() for row in rows]
         kinds = {queue: self._kind_in(queue, self.is_remote(queue)) for queue in dict.fromkeys(queues)}
-        references = [(row.task_id, self._reference(row)) for row in rows]
+        ids, found = [row.task_id for row in rows], references.to_rows(rows)
+        for reference in found:
+            if reference.schema is not None:
+                raise TenantRow(model=reference.model, schema=reference.schema)
         if carried or self.plan is not None or self._kind.on_end is not None:
             calls = [self.new_call((row,), {}, carried, id=row.task_id) for row in rows]
             return [call._replace(kind=kinds[queue]) for call, queue in zip(calls, queues, strict=True)]
-        envelopes = payload.dump_references(references, name=self.name)
+        envelopes = payload.dump_references(zip(ids, found, strict=True), name=self.name)
         return [
             NewTask(row.task_id, kinds[queue], row.task_info, envelope)
             for row, queue, envelope in zip(rows, queues, envelopes, strict=True)
         ]
-
-    def _reference(self, row: Model) -> references.Reference:
-        reference = references.reference(row)
-        if reference.schema is not None:
-            raise TenantRow(model=reference.model, schema=reference.schema)
-        return reference
 
     def _kind_in(self, queue: str, is_remote: bool) -> Kind:
         kind = self._kinds.get((queue, is_remote))

@@ -27,12 +27,21 @@ class Lane:
     executor: str = THREAD
 
 
+#: An id that comes before those of all tasks.
+BEFORE_ALL = uuid.UUID(int=0)
+
+
 @dataclass(frozen=True, slots=True)
 class BoundedLane:
-    """A lane, and the moment at which the search for its tasks starts; None: at the beginning."""
+    """A lane, and where the search for its tasks starts.
+
+    :ivar since: the moment; None: at the beginning.
+    :ivar after: the task of that moment after which it starts; by default before the first one.
+    """
 
     lane: Lane
     since: datetime | None
+    after: uuid.UUID = BEFORE_ALL
 
 
 #: The value in place of a priority in the row that holds the time until the next task is due.
@@ -93,7 +102,8 @@ _READY_AT, _ID, _PRIORITY = map(_RECORD.index, ("ready_at", "id", "priority"))
 #   array. In a join, where statistics say that the table is empty, as after it was drained and vacuumed, the planner would
 #   compare each of its rows to each picked one.
 # * The tasks themselves are not written: a claim costs one row, however many tasks are in it.
-# * The lower bound skips the dead entries of tasks claimed before, which a long transaction anywhere keeps alive.
+# * The lower bound skips the dead entries of tasks claimed before, which a long transaction anywhere keeps alive, and also the last
+#   of them: PostgreSQL would mark it as dead, and perhaps write its whole page of the index to the WAL for that.
 # * A worker whose lease has run out gets nothing: its tasks may have been rescued already.
 # * The limits are part of the text: as parameters they would make the planner guess.
 # * Suspects are left out, unless no worker has been idle to take them for half a minute.
@@ -112,12 +122,12 @@ CLAIM = (
     + """
 picked AS MATERIALIZED (
     SELECT chosen.address{its_size}
-    FROM unnest(%(queues)s::text[], %(priorities)s::smallint[], %(executors)s::text[], %(since)s::timestamptz[])
-         AS lane(queue, priority, executor, since)
+    FROM unnest(%(queues)s::text[], %(priorities)s::smallint[], %(executors)s::text[], %(since)s::timestamptz[],
+                %(after)s::uuid[]) AS lane(queue, priority, executor, since, after)
     CROSS JOIN LATERAL (
         SELECT r.ctid AS address{size} FROM autotask_ready r
         WHERE r.queue = lane.queue AND r.priority = lane.priority AND r.executor = lane.executor
-          AND r.ready_at >= coalesce(lane.since, '-infinity') AND {which} AND {known}
+          AND (r.ready_at, r.id) > (coalesce(lane.since, '-infinity'), lane.after) AND {which} AND {known}
         ORDER BY r.ready_at LIMIT {per_lane}
         FOR UPDATE SKIP LOCKED
     ) AS chosen
@@ -250,6 +260,7 @@ def claim(
         "priorities": [bounded.lane.priority for bounded in lanes],
         "executors": [bounded.lane.executor for bounded in lanes],
         "since": [bounded.since for bounded in lanes],
+        "after": [bounded.after for bounded in lanes],
         "unknown_names": list(unknown_names),
         "paused_names": list(paused_names),
         "most_bytes": most_bytes,

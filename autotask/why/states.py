@@ -9,6 +9,7 @@ from autotask.task import State
 from autotask.texts import advice
 from autotask.texts.lines import one_line
 from autotask.texts.localized import in_words
+from autotask.why import workers
 from autotask.why.codes import Code
 from autotask.why.finding import Finding
 from autotask.why.site import Site
@@ -31,10 +32,12 @@ def ended(task: StoredTask) -> Finding:
 
 
 def running(situation: Situation, task: StoredTask, site: Site) -> Finding:
-    """Say which worker runs it, and for how long, or that its worker is lost."""
+    """Say which worker runs it, and for how long, or that its worker hangs or is lost."""
     worker = next((each for each in situation.workers if each.id == task.worker_id), None)
     if worker is None or not worker.alive:
         return _lost(situation, worker, site)
+    if workers.is_silent(worker, site):  # It may be stopped since before it has begun, or with the task in the middle.
+        return workers.hanging([worker])
     since = "" if task.started_at is None else in_words((situation.now - task.started_at).total_seconds())
     limit = in_words(site.timeout if task.timeout is None else task.timeout)
     facts = {"worker": worker, "time": since, "limit": limit}

@@ -46,11 +46,29 @@ def findings(situation: Situation, task: StoredTask, site: Site) -> Iterator[Fin
     if not having:
         return
     yield from _unlocked(situation)
-    silent = max(SILENT_AFTER, SILENT_BEATS * site.beat)
-    awake = [worker for worker in having if worker.seen <= silent]
+    awake = [worker for worker in having if not is_silent(worker, site)]
     yield _heartbeat(having, awake)
     if awake:
         yield from _room(situation, task, awake, site)
+
+
+def is_silent(worker: SeenWorker, site: Site) -> bool:
+    """Whether a worker has sent no heartbeat for so long that it hangs."""
+    return worker.seen > max(SILENT_AFTER, SILENT_BEATS * site.beat)
+
+
+def hanging(silent: Sequence[SeenWorker]) -> Finding:
+    """Return the outcome if workers hang."""
+    text = ngettext(
+        "%(names)s hangs: the last heartbeat came %(time)s ago",
+        "%(names)s hang: the last heartbeat came %(time)s ago",
+        len(silent),
+    ) % {"names": _named(silent), "time": in_words(min(worker.seen for worker in silent))}
+    return Finding(
+        code=Code.WORKER_STALLED,
+        text=text,
+        advice=_("See the log of the worker, and restart it. Then:") + " " + advice.manage("status"),
+    )
 
 
 def ready(situation: Situation, task: StoredTask, site: Site) -> Finding:
@@ -159,19 +177,10 @@ def _session(locker: Locker) -> str:
 
 
 def _heartbeat(having: Sequence[SeenWorker], awake: Sequence[SeenWorker]) -> Finding:
+    if not awake:
+        return hanging(having)
     last = min(worker.seen for worker in having)
-    if awake:
-        return passed(Code.WORKER_STALLED, _("the last heartbeat came %(time)s ago") % {"time": in_words(last)})
-    text = ngettext(
-        "%(names)s hangs: the last heartbeat came %(time)s ago",
-        "%(names)s hang: the last heartbeat came %(time)s ago",
-        len(having),
-    ) % {"names": _named(having), "time": in_words(last)}
-    return Finding(
-        code=Code.WORKER_STALLED,
-        text=text,
-        advice=_("See the log of the worker, and restart it. Then:") + " " + advice.manage("status"),
-    )
+    return passed(Code.WORKER_STALLED, _("the last heartbeat came %(time)s ago") % {"time": in_words(last)})
 
 
 def _room(situation: Situation, task: StoredTask, awake: Sequence[SeenWorker], site: Site) -> Iterator[Finding]:

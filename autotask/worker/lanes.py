@@ -1,6 +1,7 @@
 """The lanes in which the loop looks for work: their order, and their lower bounds."""
 
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -44,7 +45,7 @@ class Lanes:
         self._executor = executor
         self._lanes: list[Lane] = []
         self._busy: list[Lane] = []
-        self._since: dict[Lane, datetime] = {}
+        self._since: dict[Lane, tuple[datetime, uuid.UUID]] = {}
         self._unbounded_at = self._slack_at = float("-inf")
         self._turn = 0
 
@@ -69,9 +70,9 @@ class Lanes:
         self._since = {lane: since for lane, since in self._since.items() if lane in kept}
 
     def claimed(self, tasks: Iterable[ClaimedTask]) -> None:
-        """Raise the lower bounds to the claimed tasks, given in the order of ready_at."""
-        for (queue, priority), last in {(task.queue, task.priority): task.ready_at for task in tasks}.items():
-            lane, since = Lane(queue, priority, self._executor), last
+        """Raise the lower bounds to the claimed tasks, given in the order of ready_at and id."""
+        for (queue, priority), last in {(task.queue, task.priority): task for task in tasks}.items():
+            lane, since = Lane(queue, priority, self._executor), (last.ready_at, last.id)
             if lane not in self._since or since > self._since[lane]:
                 self._since[lane] = since
 
@@ -86,8 +87,8 @@ class Lanes:
             self._slack_at, slack = now, SLACK
         self._turn += 1
         lanes = [lane for group in self._by_priority() for lane in _turned(group, self._turn)]
-        since = {} if unbounded else self._since
-        return [BoundedLane(lane, since[lane] - slack if lane in since else None) for lane in lanes[:MOST_LANES]]
+        bounds = {} if unbounded else self._since
+        return [_bounded(lane, bounds.get(lane), slack) for lane in lanes[:MOST_LANES]]
 
     def share(self, limit: int) -> int:
         """Return the share of *limit* tasks that one lane may give, so that no queue fills a batch alone while others wait."""
@@ -127,6 +128,13 @@ class LookTimes:
         took = ended - began
         self._next_at = ended + max(LOOK_EVERY, LOOK_SHARE * min(took, self._last_took))
         self._last_took = took
+
+
+def _bounded(lane: Lane, bound: tuple[datetime, uuid.UUID] | None, slack: timedelta) -> BoundedLane:
+    if bound is None:
+        return BoundedLane(lane, None)
+    since, after = bound
+    return BoundedLane(lane, since - slack) if slack else BoundedLane(lane, since, after)
 
 
 def _turned(lanes: list[Lane], turn: int) -> list[Lane]:

@@ -93,7 +93,7 @@ class Lines:
         return found
 
     def shorten(self, most: int) -> None:
-        """Forget the oldest lines that wait, until the long ones have at most so many characters."""
+        """Forget the oldest lines that wait, until the long ones have at most this many characters."""
         while self.long > most:
             try:
                 oldest = self.said.popleft()

@@ -54,7 +54,8 @@ def _scans(node):
 def claim_of(worker, since=None):
     """Return the statement that claims one task, and its parameters."""
     sql = claim.CLAIM.format(per_lane=1, limit=1, which=claim.INNOCENT, known="true", **claim.UNBOUNDED)
-    return sql, {"worker_id": worker, "queues": ["default"], "priorities": [0], "executors": [""], "since": [since]}
+    lane = {"queues": ["default"], "priorities": [0], "executors": [""], "since": [since], "after": [claim.BEFORE_ALL]}
+    return sql, {"worker_id": worker, **lane}
 
 
 def latencies(world, since=0.0):

@@ -13,7 +13,8 @@ from django.db.models import Count
 from django.test.utils import CaptureQueriesContext
 from django.utils.functional import SimpleLazyObject
 
-from autotask.exceptions import ObjectGone, PayloadRefused, UnpicklableResult, UnsuitableArgument
+from autotask import references
+from autotask.exceptions import NotReferable, ObjectGone, PayloadRefused, UnpicklableResult, UnsuitableArgument
 from autotask.payload import dump_arguments, dump_result, load_arguments, load_result
 from autotask.store import read
 from autotask.store.connection import current, execute
@@ -79,6 +80,18 @@ def elsewhere(tables_of_models, tmp_path):
 class Order:
     author: Author
     boxes: list[Box]
+
+
+def test_references_to_many_rows_are_those_to_each_of_them(tables_of_models):
+    authors = [Author.objects.create(name=name) for name in ("Ann", "Bob")]
+    text = copy.copy(authors[1])
+    text.pk = str(text.pk)  # as after create(pk="5")
+    mixed = [*authors, text, User.objects.create(username="Cid"), Ghostwriter.objects.get(pk=authors[0].pk)]
+    assert references.to_rows(mixed) == [references.reference(row) for row in mixed]
+    assert references.to_rows([]) == []
+    for unsaved in (Author(name="Dora"), authors[0].__class__(pk=5)):
+        with pytest.raises(NotReferable):
+            references.to_rows([authors[0], unsaved])
 
 
 def test_an_instance_is_fetched_as_it_is_when_it_is_needed(tables_of_models):

@@ -127,6 +127,7 @@ CASES = [
     ("background", situation({"executor": "background", "name": "background:a"}, background=Background(True, True)), Code.BACKGROUND, " a "),
     ("stopped", situation({"executor": "background", "name": "background:a"}, background=Background(False, False)), Code.BACKGROUND_STOPPED, "is stopped"),
     ("running", situation({"state": State.RUNNING, "worker_id": WORKER, "started_at": at(-3)}), Code.RUNNING, "claimed it 3.0 s ago"),
+    ("running, silent", situation({"state": State.RUNNING, "worker_id": WORKER, "started_at": at(-30)}, workers=(a_worker(seen=20.0),)), Code.WORKER_STALLED, "web-1:7 hangs: the last heartbeat came 20 s ago"),
     ("asked", situation({"state": State.RUNNING, "worker_id": WORKER, "started_at": at(-3), "cancel_requested": True}), Code.ASKED_TO_STOP, "has not stopped yet"),
     ("lost", situation({"state": State.RUNNING, "worker_id": uuid.uuid4(), "started_at": at(-3)}), Code.WORKER_LOST, "rescues it soon"),
     ("done", situation({"state": State.DONE, "ended_at": NOW}), Code.DONE, "Done at 12:00:00"),

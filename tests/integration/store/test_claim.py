@@ -1,7 +1,7 @@
 """Claims: each task is taken once, in order, within limits, and only by workers that live."""
 
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -167,6 +167,21 @@ def test_a_lower_bound_hides_what_became_ready_before_it():
     # When, then
     assert claim.claim(current(), worker, [BoundedLane(lane, since)], per_lane=5, limit=5) == []
     assert len(claim.claim(current(), worker, [BoundedLane(lane, None)], per_lane=5, limit=5)) == 1
+
+
+def test_a_lower_bound_hides_one_task_of_several_that_became_ready_at_its_moment_and_those_before_it():
+    # Given
+    worker, lane = sign_on(), Lane("default", 0)
+    first, second, third = sorted(put(3))
+    execute(current(), "UPDATE autotask_task SET ready_at = '2026-07-01 12:00+00'")
+    execute(current(), "UPDATE autotask_ready SET ready_at = '2026-07-01 12:00+00'")
+    noon = datetime(2026, 7, 1, 12, tzinfo=UTC)
+
+    # When, then
+    after_first = claim.claim(current(), worker, [BoundedLane(lane, noon, first)], per_lane=1, limit=1)
+    assert [task.id for task in after_first] == [second]
+    at_noon = claim.claim(current(), worker, [BoundedLane(lane, noon)], per_lane=5, limit=5)
+    assert [task.id for task in at_noon] == [first, third]
 
 
 def test_lanes_that_are_empty_or_unknown_are_no_error():

@@ -430,9 +430,9 @@ def test_a_faster_rate_does_not_wait_for_the_bucket_of_a_slow_one(worker):
     hold(RateGate("rate:r", "r", 3600.0, 10.0), count=11)
     assert admit(slow) == 10
     execute(current(), "UPDATE autotask_mark SET at = clock_timestamp()")
-    admit(fast)
+    passed = admit(fast)  # 0, unless this took so long that there is a token already
     time.sleep(0.1)
-    assert admit(fast) == 1
+    assert passed + admit(fast) == 1
 
 
 def test_tasks_that_need_less_than_a_token_all_pass(worker):
