@@ -34,8 +34,7 @@ class Listening:
             return False
         hears = self._connection.hears()
         if hears:
-            for channel in channels:
-                execute(connection, f"LISTEN {channel}")
+            execute(connection, "; ".join(f"LISTEN {channel}" for channel in channels))
         self.hears = hears
         return hears is not None
 

@@ -73,12 +73,14 @@ class Serving:
     executors: tuple[str, ...]
 
 
-# This may run twice: the answer to the first time may have been lost.
+# This may run twice: the answer to the first time may have been lost. The commit does not wait for the disk: a crash of the server
+# loses the entry only if it also loses all that the worker has done since, and then the next beat finds that it is missing.
 SIGN_ON = """
 INSERT INTO autotask_worker (id, kind, host, boot_id, pid, pid_started, serves_pid, queues, threads, version, executors,
                              zone_data, started_at, seen_at, lease_until)
-VALUES (%(id)s, %(kind)s, %(host)s, %(boot_id)s, %(pid)s, %(pid_started)s, %(serves_pid)s, %(queues)s, %(threads)s,
-        %(version)s, %(executors)s, %(zone_data)s, clock_timestamp(), clock_timestamp(), clock_timestamp() + %(lease)s * interval '1 s')
+SELECT %(id)s, %(kind)s, %(host)s, %(boot_id)s, %(pid)s, %(pid_started)s, %(serves_pid)s, %(queues)s, %(threads)s,
+       %(version)s, %(executors)s, %(zone_data)s, clock_timestamp(), clock_timestamp(), clock_timestamp() + %(lease)s * interval '1 s'
+FROM (SELECT set_config('synchronous_commit', 'off', true)) AS quick
 ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until
 """
 

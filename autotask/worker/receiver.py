@@ -128,6 +128,8 @@ class Receiver:
 
     def prepare(self, connection: BaseDatabaseWrapper) -> None:
         """Look for lost tasks on a new connection, and when there may be any."""
+        if self.seen is None:
+            self.seen = connection  # A new worker: nobody has claimed anything in its name yet.
         now, is_new = time.monotonic(), self.seen is not connection
         is_due = now >= self.look_at
         doubts = self.offers.is_overdue() or (is_due and self.every <= settings.LEASE)

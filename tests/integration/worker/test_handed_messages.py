@@ -295,7 +295,7 @@ def test_a_value_whose_word_is_lost_with_the_connection_of_its_host_is_handled_o
     fence = inbox.put(current(), task, take.name, far_host.id)
 
     # When
-    far_host.loop.receiver.seen = None  # as after a new connection
+    far_host.loop.receiver.seen = object()  # as after a new connection
     far_host.wakeup.wake()
 
     # Then

@@ -91,6 +91,11 @@ def store_without_handing_over(pipes, path, word):
     return TaskHandle(task.id), handover.dump(task, fence, offer)
 
 
+def test_a_companion_that_starts_looks_for_no_claims_in_its_name(companion, pipes, reconciled):
+    until_offered(pipes)
+    assert reconciled == []
+
+
 def test_an_idle_companion_is_handed_calls_and_looks_for_nothing(companion, pipes, searched, reconciled):
     def call(number):
         until_offered(pipes)

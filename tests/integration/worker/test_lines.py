@@ -9,6 +9,7 @@ from autotask.handle import TaskHandle
 from autotask.own_worker import own
 from autotask.store import addressee, claim, enqueue, notify, rescue
 from autotask.store.connection import current, dedicated, execute, rows
+from autotask.store.survey import Chore
 from autotask.task import RUNNING, WAITING
 from autotask.worker import news
 from autotask.worker.claiming.claimer import Claimer
@@ -183,8 +184,7 @@ def test_a_task_whose_word_does_not_come_is_released_and_runs(start, searched):
     handle, _ = keep_word(worker, "lost")
 
     # When
-    worker.loop.receiver.look_at = float("-inf")
-    worker.loop.receiver.seen = None
+    worker.services.chores.add([Chore.CLAIMS])
     worker.wakeup.wake()
 
     # Then
@@ -206,7 +206,7 @@ def test_a_task_whose_word_comes_while_the_worker_looks_for_lost_ones_is_not_rel
         return real(*args)
 
     monkeypatch.setattr(claim, "unknown", look_after_the_call)
-    worker.loop.receiver.seen = None
+    worker.services.chores.add([Chore.CLAIMS])
     worker.wakeup.wake()
     assert looks.wait(20)
 
@@ -225,7 +225,7 @@ def test_a_word_that_comes_after_the_task_was_released_is_not_heeded(start):
     # Given
     worker = start()
     handle, words = keep_word(worker, "once")
-    worker.loop.receiver.seen = None
+    worker.services.chores.add([Chore.CLAIMS])
     worker.wakeup.wake()
     assert handle.wait(10) == "once"
 
