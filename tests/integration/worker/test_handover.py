@@ -13,7 +13,7 @@ from autotask import handover, offer as offer_module
 from autotask.handle import TaskHandle
 from autotask.offer import OVERDUE, Offer
 from autotask.processes import readable
-from autotask.store import claim, enqueue, rescue
+from autotask.store import claim, enqueue, forgotten, rescue
 from autotask.store.connection import current, execute, rows
 from autotask.store.survey import Chore
 from autotask.task import CANCELLED, DONE, RUNNING, WAITING
@@ -65,8 +65,8 @@ def reconciled(monkeypatch):
         calls.append(args)
         return real(*args, **options)
 
-    real = claim.reconcile
-    monkeypatch.setattr(claim, "reconcile", reconcile_and_note)
+    real = forgotten.reconcile
+    monkeypatch.setattr(forgotten, "reconcile", reconcile_and_note)
     return calls
 
 
@@ -387,7 +387,7 @@ def test_a_task_handed_over_after_the_answer_to_a_reconciliation_was_lost_runs_o
     companion, pipes, path, monkeypatch
 ):
     # Given
-    real, lost = claim.reconcile, threading.Event()
+    real, lost = forgotten.reconcile, threading.Event()
 
     def reconcile_and_lose_the_answer(*args, **options):
         found = real(*args, **options)
@@ -396,7 +396,7 @@ def test_a_task_handed_over_after_the_answer_to_a_reconciliation_was_lost_runs_o
             raise OperationalError("the answer was lost")
         return found
 
-    monkeypatch.setattr(claim, "reconcile", reconcile_and_lose_the_answer)
+    monkeypatch.setattr(forgotten, "reconcile", reconcile_and_lose_the_answer)
     handle, body = store_without_handing_over(pipes, path, "x")
     assert lost.wait(10)
 
