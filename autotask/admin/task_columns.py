@@ -70,15 +70,17 @@ class TaskColumns(ActingAdmin):
     @admin.display(description=_("waited / ran"))
     def times(self, record: TaskRecord) -> str:
         """Show how long it waited for a worker, or when it is due, and how long it ran."""
-        waited, ran = self.waited(record), self.ran(record)
-        shown = waited if ran == show.NOTHING else format_html("<span>{} /</span> <span>{}</span>", waited, ran)
-        return show.labelled(_("waited / ran"), shown)
+        is_due_later = record.state == State.SCHEDULED
+        waited = show.moment(record.run_at) if is_due_later else self.waited(record)
+        ran = self.ran(record)
+        parts = (waited,) if ran == show.NOTHING else (format_html("{} /", waited), ran)
+        return show.labelled(_("waited / ran"), format_html_join(" ", "<span>{}</span>", ((part,) for part in parts)))
 
     @admin.display(description=_("waited"))
     def waited(self, record: TaskRecord) -> str:
-        """Show how long it waited for a worker, or when it is due."""
+        """Show how long it waited for a worker."""
         if record.state == State.SCHEDULED:
-            return show.moment(record.run_at)
+            return show.NOTHING
         return show.duration(times.waited(record, timezone.now()))
 
     @admin.display(description=_("ran"))

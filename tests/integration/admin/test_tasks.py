@@ -17,7 +17,7 @@ from autotask.task import State, new_id
 from tests.helpers import wait_until
 from tests.integration.admin.pages import SCHEDULES, TASKS, WORKERS, act, ended, listed, page, page_of, registered
 from tests.integration.admin.tasks import add, fail, log_in
-from tests.integration.store.shapes import let_run
+from tests.integration.store.shapes import let_run, put
 
 XSS = "<img src=x onerror=alert(1)>"
 
@@ -231,3 +231,12 @@ def test_a_log_that_cannot_be_read_does_not_hide_the_page(admin, settings, tmp_p
     (tmp_path / f"{handle.id}.log").mkdir()
     html = page(admin, page_of(handle))
     assert "The log file cannot be read: Is a directory" in html and "x=1, y=2" in html
+
+
+def test_a_task_that_is_not_due_has_not_waited(admin):
+    # Given
+    [id] = put(1, delay=3 * 3600 + 300)
+    # Then the list says when it is due, and the page does not call that the time that it waited
+    assert "in 3 h" in page(admin, TASKS).partition("result_list")[2]
+    shown = page(admin, f"{TASKS}{id}/change/")
+    assert "in 3 h" not in shown.partition("field-waited")[2].partition("field-ran")[0]
