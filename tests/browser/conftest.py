@@ -6,6 +6,7 @@ from importlib.resources import files
 
 import pytest
 from django.conf import settings
+from django.db import connections
 
 #: The tests here run in their own environment, tox -e browser: those of django-unfold by themselves, all others without it.
 SETTINGS = {"tests.browser.settings": "test_unfold.py", "tests.browser.unfold_settings": "test_pages.py"}
@@ -28,10 +29,14 @@ def browser(chromium):
     """The browser."""
     from playwright.sync_api import sync_playwright
 
+    # While Playwright's event loop is in this thread, Django gives it other connections than before and afterwards: those
+    # on this side would stay open, and be in the way of those that wait for the end of all others.
+    connections.close_all()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser
         browser.close()
+        connections.close_all()
 
 
 @pytest.fixture(scope="session")

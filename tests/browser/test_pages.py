@@ -27,7 +27,10 @@ CHECK = """async rules => {
     const found = await axe.run(document, {runOnly: rules});
     return found.violations.map(each => each.id + ": " + each.nodes.map(node => node.html.slice(0, 200)).join(" | "));
 }"""
-OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+OTHERS = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
 TOO_WIDE = """[document.documentElement, ...document.querySelectorAll('.results, .autotask-columns > *')].map(
     each => each.scrollWidth - each.clientWidth).reduce((most, each) => Math.max(most, each), 0)"""
 
