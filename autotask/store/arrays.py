@@ -62,3 +62,8 @@ def _quoted(value: str) -> str:
     if "\\" in value or '"' in value:
         value = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{value}"'
+
+
+def any_of(ids: Iterable[uuid.UUID]) -> str:
+    """Return the SQL with which something is compared to each of some ids."""
+    return f"ANY('{uuids(ids)}'::uuid[])"

@@ -11,9 +11,6 @@ from autotask.store import workers
 from autotask.worker.held import HeldTasks
 from autotask.worker.registration import Registration
 
-#: Seconds by which a run has to come early to mean a request to cancel, and not a rounding error.
-EARLY = 0.001
-
 
 class Heartbeat:
     """Keeps the lease of a worker.
@@ -42,18 +39,20 @@ class Heartbeat:
         self._on_new_name = on_new_name
         self._is_idle = is_idle
         self._line = line
-        self._next_at = float("-inf")
+        #: The number of times it was asked to look for requests, and what that was when it did the last time.
+        self._asked = self._answered = 0
+
+    def look_for_requests(self) -> None:
+        """Have the next run look for requests to cancel even if no task is held: it may be on its way. Only the loop calls this."""
+        self._asked += 1
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Renew the lease."""
-        now, worker_id = time.monotonic(), self._registration.id
+        now, worker_id, asked = time.monotonic(), self._registration.id, self._asked
         if not self._registration.beat(connection, idle=self._is_idle(), line=self._line()):
             self._on_new_name()
-        # A run before its time means that somebody has asked to cancel a task.
-        if (self._held or now < self._next_at - EARLY) and (
-            to_cancel := workers.to_be_cancelled(connection, worker_id)
-        ):
+        if (self._held or asked != self._answered) and (to_cancel := workers.to_be_cancelled(connection, worker_id)):
             self._on_cancel(to_cancel)
-        self._next_at = now + min(settings.HEARTBEAT, settings.LEASE / 3)
+        self._answered = asked
         # The lease begins with the statement: after a slow answer the next beat is due at once.
-        return max(0.0, self._next_at - time.monotonic())
+        return max(0.0, now + min(settings.HEARTBEAT, settings.LEASE / 3) - time.monotonic())

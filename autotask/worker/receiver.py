@@ -131,18 +131,27 @@ class Receiver:
         if self.seen is None:
             self.seen = connection  # A new worker: nobody has claimed anything in its name yet.
         now, is_new = time.monotonic(), self.seen is not connection
-        is_due = now >= self.look_at
-        doubts = self.offers.is_overdue() or (is_due and self.every <= settings.LEASE)
-        if is_new or doubts or Chore.CLAIMS in self.chores:
+        is_due, is_coming = now >= self.look_at, self.offers.are_open()
+        doubts = (is_due and self.every <= settings.LEASE) or Chore.CLAIMS in self.chores
+        # What a survey has found may be a call that was committed just now, and comes.
+        if is_new or self.offers.is_overdue() or (doubts and not is_coming):
             if is_new:
                 self.caretaker.doubt()  # The word of a message may have been lost with the connection before.
             self.chores.done(Chore.CLAIMS)
             self.reconcile(connection)
             self.seen, is_due = connection, True
+        elif is_due and is_coming:
+            self.look_at, is_due = now + OVERDUE, False
         if is_due:
             # At the latest then, a sleeping loop sees whether a survey has found claims meanwhile.
             self.look_at = now + min(self.every, settings.LEASE)
             self.every *= 2
+        if not self.expects_tasks():
+            self.held.forget_requests()
+
+    def expects_tasks(self) -> bool:
+        """Whether tasks that this worker does not hold may be on their way to it. Any thread may call this."""
+        return self.offers.are_open() or bool(self.wakeup.handed)
 
     def reconcile(self, connection: BaseDatabaseWrapper) -> None:
         """Release tasks that run under the name of this worker without its knowledge, because an answer was lost."""

@@ -76,6 +76,7 @@ class Services:
     ) -> None:
         wake, chores = wakeup.wake, Chores()
         self.chores = chores
+        self._heartbeat = heartbeat
         self._statistics = Statistics() if settings.STATISTICS else None
         self.log_book = self._make_log_book()
         services: list[Service] = [
@@ -127,6 +128,7 @@ class Services:
 
     def beat_now(self) -> None:
         """Have the heartbeat look for requests to cancel tasks."""
+        self._heartbeat.look_for_requests()
         self.beats.hurry(Heartbeat)
 
     def look_now(self) -> None:

@@ -282,7 +282,7 @@ class Worker:
 
     def _cancel(self, ids: Sequence[uuid.UUID]) -> None:
         """The heartbeat calls this to cancel tasks. Some may have been handed over and still be on their way."""
-        self.held.cancel(ids, others=self.loop.receiver.offers.are_open() or bool(self.wakeup.handed))
+        self.held.cancel(ids, others=self.loop.receiver.expects_tasks())
         self.caretaker.cancel(ids)
         self.watch.wake()
 

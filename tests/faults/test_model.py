@@ -18,7 +18,20 @@ from hypothesis.stateful import (
 )
 
 from autotask.flow import Flow
-from autotask.store import cancel, claim, enqueue, finish, follow, gates, promote, prune, requeue, rescue, workers
+from autotask.store import (
+    cancel,
+    claim,
+    enqueue,
+    finish,
+    follow,
+    forgotten,
+    gates,
+    promote,
+    prune,
+    requeue,
+    rescue,
+    workers,
+)
 from autotask.store.cancel import Cancellation
 from autotask.store.claim import INNOCENT, SUSPECT, BoundedLane, Lane
 from autotask.store.connection import current, execute, rows
@@ -315,7 +328,7 @@ class Model(RuleBasedStateMachine):
     def release_what_is_not_held(self, name, data):
         mine = [t for t in self._in(State.RUNNING) if t.worker == str(self.names[name])]
         kept = data.draw(st.lists(st.sampled_from(mine), unique=True)) if mine else []
-        given = claim.reconcile(current(), self.names[name], [t.fence for t in kept])
+        given = forgotten.reconcile(current(), self.names[name], [t.fence for t in kept])
         assert {str(id) for id in given} == {str(t.id) for t in mine if t not in kept}
         self.reached["release"] += bool(given)
         back = [t for t in mine if t not in kept]

@@ -8,7 +8,7 @@ import uuid
 import pytest
 from django.db import DatabaseError
 
-from autotask.store import cancel, claim, enqueue, finish, many, pauses, promote, prune, requeue, workers
+from autotask.store import cancel, claim, enqueue, finish, forgotten, many, pauses, promote, prune, requeue, workers
 from autotask.store.claim import BoundedLane, Lane
 from autotask.store.connection import execute, rows
 from autotask.store.finish import Outcome
@@ -241,7 +241,7 @@ def test_acts_on_the_same_rows_do_not_deadlock(world, figures, lasting):
         ]
         finish.end(connection, outcomes[::-1][:8], now=time.monotonic(), error_ttl=60)
         finish.retry(connection, outcomes[8:12], now=time.monotonic())
-        claim.reconcile(connection, me, [t.fence for t in claimed[4:]])
+        forgotten.reconcile(connection, me, [t.fence for t in claimed[4:]])
 
     def cancelling(connection):
         for id in ids(connection, "autotask_task"):

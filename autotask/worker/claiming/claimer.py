@@ -147,7 +147,6 @@ class Claimer:
         if self.news.was_told:
             self.told, self.told_at = True, began
         called = self.news.take_word()
-        self.held.forget_requests()
         lanes, suspected, marked, _, due = self.claims.find_lanes(connection)
         if marked and self.gates.admit(connection, self._rooms(room)):
             lanes, suspected, _, _, due = self.claims.find_lanes(connection)

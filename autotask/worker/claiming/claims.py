@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import claim, follow
+from autotask.store import claim, follow, forgotten
 from autotask.store.claim import BoundedLane, Found
 from autotask.store.follow import Wanted
 from autotask.task import ClaimedTask
@@ -81,10 +81,10 @@ class Claims:
 
     def unknown(self, connection: BaseDatabaseWrapper, held: Sequence[int]) -> list[uuid.UUID]:
         """Return the ids of the tasks that run under the name of this worker and are not held."""
-        return claim.unknown(connection, self._registration.id, held)
+        return forgotten.unknown(connection, self._registration.id, held)
 
     def reconcile(
         self, connection: BaseDatabaseWrapper, held: Sequence[int], among: Sequence[uuid.UUID]
     ) -> list[uuid.UUID]:
         """Release those among some tasks that run under the name of this worker and are not held; return their ids."""
-        return claim.reconcile(connection, self._registration.id, held, among=among, refused=self._refused)
+        return forgotten.reconcile(connection, self._registration.id, held, among=among, refused=self._refused)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from autotask.store import claim
+from autotask.store import claim, forgotten
 from autotask.store.claim import BoundedLane, Lane
 from autotask.store.connection import current, execute
 from autotask.task import State
@@ -275,15 +275,15 @@ def test_what_runs_under_a_worker_s_name_without_its_knowing_is_given_back():
     # Given
     mine, other = sign_on(), sign_on()
     put(4)
-    held, *forgotten = take(mine, limit=3)
+    held, *unknown = take(mine, limit=3)
     (of_other,) = take(other)
 
     # When
-    given_back = claim.reconcile(current(), mine, [held.fence])
+    given_back = forgotten.reconcile(current(), mine, [held.fence])
 
     # Then
-    assert set(given_back) == {task.id for task in forgotten}
-    assert {(stored(task.id).state, stored(task.id).attempt) for task in forgotten} == {(State.READY, 0)}
+    assert set(given_back) == {task.id for task in unknown}
+    assert {(stored(task.id).state, stored(task.id).attempt) for task in unknown} == {(State.READY, 0)}
     assert state(held.id) is State.RUNNING
     assert state(of_other.id) is State.RUNNING
 
@@ -292,7 +292,7 @@ def test_a_worker_that_holds_nothing_gets_rid_of_everything():
     worker = sign_on()
     put(3)
     take(worker)
-    assert len(claim.reconcile(current(), worker, [])) == 3
+    assert len(forgotten.reconcile(current(), worker, [])) == 3
     assert len(take(worker)) == 3
 
 

@@ -11,11 +11,11 @@ from autotask.flow import Flow, LimitGate
 from autotask.store import (
     bring_forward,
     cancel,
-    claim,
     claims,
     enqueue,
     finish,
     follow,
+    forgotten,
     release,
     requeue,
     rescue,
@@ -190,7 +190,7 @@ def test_a_claim_of_which_all_tasks_have_ended_is_found_by_its_worker(worker):
     first, second = take(worker)
     end(first), end(second)
     assert len(claimed()) == 1
-    assert claim.reconcile(current(), worker, []) == []
+    assert forgotten.reconcile(current(), worker, []) == []
     assert claimed() == {}
 
 
@@ -199,18 +199,18 @@ def test_a_worker_does_not_wait_for_a_claim_that_a_long_transaction_has_locked(w
     put(2)
     task, _ = take(worker)
     put(1)
-    (forgotten,) = take(worker)
+    (unknown,) = take(worker)
     other_connection.set_autocommit(False)
     assert steps.keep(other_connection, task.id, task.fence, "one", None, 0.0)
 
     # When
-    released = claim.reconcile(current(), worker, [])
+    released = forgotten.reconcile(current(), worker, [])
     other_connection.rollback()
     other_connection.set_autocommit(True)
 
     # Then: the others are released at once
-    assert released == [forgotten.id]
-    assert len(claim.reconcile(current(), worker, [])) == 2
+    assert released == [unknown.id]
+    assert len(forgotten.reconcile(current(), worker, [])) == 2
     assert claimed() == {}
     assert in_place()
 
@@ -414,6 +414,6 @@ def test_many_that_claim_cancel_end_and_put_back_lose_nothing(in_threads):
     # Then: each has ended, or waits for its moment
     assert count("autotask_result") + count("autotask_task WHERE state = 0") == 300
     assert count("autotask_ready") == 0
-    claim.reconcile(current(), me, [])
+    forgotten.reconcile(current(), me, [])
     assert claimed() == {}
     assert in_place()

@@ -15,6 +15,7 @@ from autotask.store import (
     enqueue,
     finish,
     follow,
+    forgotten,
     gates,
     paused_tasks,
     pauses,
@@ -164,7 +165,7 @@ class Actor:
             steps.keep(current(), task.id, task.fence, str(self.random.random()), None, 0.0)
 
     def do_reconcile(self):
-        claim.reconcile(current(), self.worker, [task.fence for task in self.held])
+        forgotten.reconcile(current(), self.worker, [task.fence for task in self.held])
 
     # --- of services
 

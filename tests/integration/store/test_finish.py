@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from autotask.store import claim, finish, read, release, rescue
+from autotask.store import finish, forgotten, read, release, rescue
 from autotask.store.connection import current, execute, rows
 from autotask.store.release import Release
 from autotask.task import State
@@ -290,7 +290,7 @@ def test_a_task_that_is_given_back_keeps_its_place_unless_it_is_a_suspect(worker
     if how == "released":
         release.release(current(), [Release(task.id, task.fence)])
     else:
-        assert claim.reconcile(current(), worker, []) == [task.id]
+        assert forgotten.reconcile(current(), worker, []) == [task.id]
 
     # Then
     order = "SELECT id FROM autotask_ready ORDER BY queue, priority, executor, ready_at"

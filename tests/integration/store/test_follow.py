@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from autotask.flow import Flow, LimitGate, RateGate
-from autotask.store import cancel, claim, enqueue, finish, follow, gates, release, rescue
+from autotask.store import cancel, enqueue, finish, follow, forgotten, gates, release, rescue
 from autotask.store.connection import current, execute, rows
 from autotask.store.finish import HandingOn
 from autotask.store.follow import Wanted
@@ -238,7 +238,7 @@ def test_followers_that_a_worker_does_not_know_of_wait_at_their_gate_again(worke
     holders = begin(worker)
     (follower,) = (hold(), ahead(worker))[1]
     execute(current(), "DELETE FROM autotask_mark")
-    assert claim.reconcile(current(), worker, [task.fence for task in holders]) == [follower.id]
+    assert forgotten.reconcile(current(), worker, [task.fence for task in holders]) == [follower.id]
     assert position(follower.id) == (State.HELD, 0, 0)
     assert count("autotask_mark") == 1
 

@@ -18,6 +18,7 @@ from autotask.store import (
     expiring,
     find,
     finish,
+    forgotten,
     gates_read,
     gauges,
     many,
@@ -225,7 +226,7 @@ ACTS = {
         lambda c: paused_tasks.end(current()), "autotask_held", 12 * crowd.KEYS, before=lambda c: end_pause(), result=1
     ),
     "reconcile": Act(
-        lambda c: len(claim.reconcile(current(), c.worker, [task.fence for task in c.held[10:]])),
+        lambda c: len(forgotten.reconcile(current(), c.worker, [task.fence for task in c.held[10:]])),
         "autotask_task_pkey",
         400,
         avoids=READY,

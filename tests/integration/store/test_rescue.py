@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from autotask.store import claim, read, rescue
+from autotask.store import forgotten, read, rescue
 from autotask.store.connection import current, execute, rows
 from autotask.task import State
 from tests.integration.store.shapes import count, let_be_ready, now, put, sign_on, state, stored, take
@@ -243,7 +243,7 @@ def test_a_claim_whose_answer_was_lost_is_given_back_also_if_it_may_run_once_onl
     take(worker)
 
     # When
-    assert claim.reconcile(current(), worker, held=[]) == [once]
+    assert forgotten.reconcile(current(), worker, held=[]) == [once]
 
     # Then
     assert (state(once), stored(once).attempt) == (State.READY, 0)

@@ -9,7 +9,7 @@ from django.db import OperationalError, connections, transaction
 from autotask.exceptions import AlreadyEnqueued
 from autotask.flow import Flow, LimitGate
 from autotask.flow.plan import Throttle
-from autotask.store import cancel, claim, finish, gates, release, rescue, unique
+from autotask.store import cancel, finish, forgotten, gates, release, rescue, unique
 from autotask.store.connection import current, execute, rows
 from autotask.store.gates import Present
 from autotask.store.release import Release
@@ -385,7 +385,7 @@ def lose_worker(task, worker):
 
 
 def reconcile(task, worker):
-    claim.reconcile(current(), worker, [])
+    forgotten.reconcile(current(), worker, [])
 
 
 @pytest.mark.parametrize("back", [retry, release_all, lose_worker, reconcile])

@@ -13,8 +13,9 @@ from autotask import handover, offer as offer_module
 from autotask.handle import TaskHandle
 from autotask.offer import OVERDUE, Offer
 from autotask.processes import readable
-from autotask.store import claim, enqueue, rescue
+from autotask.store import claim, enqueue, forgotten, rescue
 from autotask.store.connection import current, execute, rows
+from autotask.store.survey import Chore
 from autotask.task import CANCELLED, DONE, RUNNING, WAITING
 from autotask.worker import idle, loop, receiver
 from autotask.worker.claiming.claimer import Claimer
@@ -64,9 +65,27 @@ def reconciled(monkeypatch):
         calls.append(args)
         return real(*args, **options)
 
-    real = claim.reconcile
-    monkeypatch.setattr(claim, "reconcile", reconcile_and_note)
+    real = forgotten.reconcile
+    monkeypatch.setattr(forgotten, "reconcile", reconcile_and_note)
     return calls
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """The looks for work."""
+    calls = []
+    real = claim.find_lanes
+    monkeypatch.setattr(claim, "find_lanes", lambda *args, **options: calls.append(1) or real(*args, **options))
+    return calls
+
+
+def look(companion, looks):
+    """Have a companion look for work, from the beginning of a turn."""
+    # The first one may have begun before this.
+    for _ in range(2):
+        looks.clear()
+        companion.wakeup.call()
+        wait_until(lambda: looks, what="a look for work")
 
 
 def is_offered(pipes):
@@ -110,10 +129,8 @@ def test_an_idle_companion_is_handed_calls_and_looks_for_nothing(companion, pipe
     assert len(reconciled) <= 1
 
 
-def test_a_companion_does_not_look_for_more_because_tasks_are_handed_to_it(companion, pipes, monkeypatch):
-    looks = []
-    real = claim.find_lanes
-    monkeypatch.setattr(claim, "find_lanes", lambda *args, **options: looks.append(1) or real(*args, **options))
+def test_a_companion_does_not_look_for_more_because_tasks_are_handed_to_it(companion, pipes, looks):
+    looks.clear()
     began = time.monotonic()
     while time.monotonic() < began + 50 * idle.FIRST_SLEEP:
         until_offered(pipes)
@@ -370,7 +387,7 @@ def test_a_task_handed_over_after_the_answer_to_a_reconciliation_was_lost_runs_o
     companion, pipes, path, monkeypatch
 ):
     # Given
-    real, lost = claim.reconcile, threading.Event()
+    real, lost = forgotten.reconcile, threading.Event()
 
     def reconcile_and_lose_the_answer(*args, **options):
         found = real(*args, **options)
@@ -379,7 +396,7 @@ def test_a_task_handed_over_after_the_answer_to_a_reconciliation_was_lost_runs_o
             raise OperationalError("the answer was lost")
         return found
 
-    monkeypatch.setattr(claim, "reconcile", reconcile_and_lose_the_answer)
+    monkeypatch.setattr(forgotten, "reconcile", reconcile_and_lose_the_answer)
     handle, body = store_without_handing_over(pipes, path, "x")
     assert lost.wait(10)
 
@@ -392,19 +409,40 @@ def test_a_task_handed_over_after_the_answer_to_a_reconciliation_was_lost_runs_o
     assert lines(path) == ["x"]
 
 
-def test_a_task_that_is_cancelled_before_the_companion_knows_it_is_not_run(companion, pipes, path):
+def test_a_task_that_is_cancelled_before_the_companion_knows_it_is_not_run(companion, pipes, path, monkeypatch, looks):
     # Given
+    monkeypatch.setattr(offer_module, "OVERDUE", 600.0)
     handle, body = store_without_handing_over(pipes, path, "x")
 
     # When
     assert handle.cancel()
-    wait_until(lambda: companion.held.cancelled or handle.ready, what="word of the cancellation")
+    wait_until(lambda: companion.held.cancelled, what="word of the cancellation")
+    look(companion, looks)
     pipes.hand_over(body)
 
     # Then
     wait_until(lambda: handle.ready)
     assert handle.status is CANCELLED
     assert not os.path.exists(path)
+
+
+def test_a_call_that_a_survey_finds_before_it_is_handed_over_is_not_released(
+    companion, pipes, path, monkeypatch, looks, reconciled, searched
+):
+    # Given
+    monkeypatch.setattr(offer_module, "OVERDUE", 600.0)
+    handle, body = store_without_handing_over(pipes, path, "x")
+
+    # When
+    companion.services.chores.add([Chore.CLAIMS])
+    look(companion, looks)
+
+    # Then
+    assert handle.status is RUNNING
+    pipes.hand_over(body)
+    wait_until(lambda: handle.status is DONE)
+    assert handle.id not in searched
+    assert reconciled == []
 
 
 def test_a_task_handed_over_after_its_release_is_not_run_twice(companion, pipes, path):

@@ -7,7 +7,7 @@ import pytest
 from autotask import handover, lines
 from autotask.handle import TaskHandle
 from autotask.own_worker import own
-from autotask.store import addressee, claim, enqueue, notify, rescue
+from autotask.store import addressee, claim, enqueue, forgotten, notify, rescue
 from autotask.store.connection import current, dedicated, execute, rows
 from autotask.store.survey import Chore
 from autotask.task import RUNNING, WAITING
@@ -198,14 +198,14 @@ def test_a_task_whose_word_comes_while_the_worker_looks_for_lost_ones_is_not_rel
     # Given
     worker = start()
     looks, called = threading.Event(), threading.Event()
-    real = claim.unknown
+    real = forgotten.unknown
 
     def look_after_the_call(*args):
         looks.set()
         assert called.wait(20)
         return real(*args)
 
-    monkeypatch.setattr(claim, "unknown", look_after_the_call)
+    monkeypatch.setattr(forgotten, "unknown", look_after_the_call)
     worker.services.chores.add([Chore.CLAIMS])
     worker.wakeup.wake()
     assert looks.wait(20)

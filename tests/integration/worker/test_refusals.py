@@ -7,7 +7,7 @@ import pytest
 from django.db import DatabaseError
 
 from autotask.context import Progress
-from autotask.store import claim, finish, promote, prune
+from autotask.store import claim, finish, forgotten, promote, prune
 from autotask.store.claim import Lane
 from autotask.store.connection import current, execute, rows
 from autotask.store.survey import Chore
@@ -293,8 +293,8 @@ def test_a_task_that_cannot_be_released_keeps_no_other_from_its_release(refuse):
     refused = claim.refusals()
 
     # When
-    found = claim.reconcile(current(), worker, [claimed[0].fence], refused=refused)
+    found = forgotten.reconcile(current(), worker, [claimed[0].fence], refused=refused)
 
     # Then
     assert set(found) == {task.id for task in claimed} - {claimed[0].id, claimed[4].id}
-    assert claim.reconcile(current(), worker, [claimed[0].fence], refused=refused) == []
+    assert forgotten.reconcile(current(), worker, [claimed[0].fence], refused=refused) == []

@@ -1,0 +1,76 @@
+"""When the heartbeat of a worker looks for requests to cancel."""
+
+import time
+
+import pytest
+
+from autotask.handle import TaskHandle
+from autotask.store import enqueue
+from autotask.store.connection import current
+from autotask.worker.heartbeat import Heartbeat
+from autotask.worker.held import HeldTasks
+from autotask.worker.options import WorkerOptions
+from autotask.worker.registration import Registration
+from tests.helpers import wait_until
+from tests.integration.worker import tasks
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def registration():
+    registration = Registration(WorkerOptions(), ())
+    registration.sign_on(current())
+    return registration
+
+
+@pytest.fixture
+def found():
+    return []
+
+
+@pytest.fixture
+def heartbeat(registration, found):
+    return Heartbeat(registration, HeldTasks(), found.extend, found.clear, lambda: False, lambda: "")
+
+
+@pytest.fixture
+def cancelled(registration):
+    """A task that is on its way to the worker, and is to be cancelled."""
+    task = tasks.echo.new_call((1,), {})
+    enqueue.insert_claimed(current(), task, registration.id)
+    assert TaskHandle(task.id).cancel()
+    return task.id
+
+
+def test_it_looks_for_requests_when_asked_though_nothing_is_held_and_the_beat_is_due(
+    heartbeat, cancelled, found, settings
+):
+    # Given
+    settings.AUTOTASK_HEARTBEAT = 0.1
+    seconds = heartbeat.run_once(current())
+    due = time.monotonic() + seconds
+    assert found == [], "without a word, an idle worker looks for nothing"
+    wait_until(lambda: time.monotonic() >= due)
+
+    # When
+    heartbeat.look_for_requests()
+    heartbeat.run_once(current())
+
+    # Then
+    assert found == [cancelled]
+
+
+def test_it_looks_again_if_a_look_has_failed(heartbeat, cancelled, found, monkeypatch):
+    # Given
+    heartbeat.look_for_requests()
+    monkeypatch.setattr("autotask.store.workers.TO_BE_CANCELLED", "SELECT 1 / 0")
+    with pytest.raises(Exception, match="division by zero"):
+        heartbeat.run_once(current())
+    monkeypatch.undo()
+
+    # When
+    heartbeat.run_once(current())
+
+    # Then
+    assert found == [cancelled]
