@@ -15,7 +15,7 @@ class Release(NamedTuple):
 
     :ivar delay: seconds until the task becomes ready again.
     :ivar unknown: whether it is an unknown task here.
-    :ivar known: whether it is known here. If neither is true, nobody has looked.
+    :ivar known: whether it is known here, and has begun. If neither is true, nobody has looked.
     """
 
     id: uuid.UUID
@@ -25,9 +25,10 @@ class Release(NamedTuple):
     known: bool = False
 
 
-# A task that is to be cancelled is ready at once, for the next worker to record it as cancelled. One that is ready keeps its slots, since nobody needs to admit it
-# again; one that is due later gives them up. A follower without a slot waits at its gate again, even if it is to be cancelled:
-# a worker that claims a ready task takes it for one that has a slot.
+# A task that is to be cancelled is ready at once, for the next worker to record it as cancelled. One that is ready keeps its slots,
+# since nobody needs to admit it again; one that is due later gives them up. One that has begun goes behind the others: it may ask
+# to run again each time. A follower without a slot waits at its gate again, even if it is to be cancelled: a worker that claims a
+# ready task takes it for one that has a slot.
 RELEASE = f"""
 WITH {claims.locked("NO KEY UPDATE")},
 meant AS MATERIALIZED (
@@ -41,7 +42,8 @@ released AS (
     SET state = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 WHEN {marks.FOLLOWS} THEN 8 ELSE 1 END,
         run_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN clock_timestamp() + o.delay * interval '1 s'
                       ELSE t.run_at END,
-        ready_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested OR {marks.FOLLOWS} THEN NULL ELSE {ready.AGAIN_AT} END,
+        ready_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested OR {marks.FOLLOWS} THEN NULL
+                        WHEN o.known THEN clock_timestamp() ELSE {ready.AGAIN_AT} END,
         passed = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 ELSE 1 END * t.passed,
         unique_key = {columns.KEY_AGAIN}, started_at = o.claimed_at,
         unknown_since = CASE WHEN o.unknown THEN coalesce(t.unknown_since, clock_timestamp())

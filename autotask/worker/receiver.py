@@ -163,11 +163,11 @@ class Receiver:
         if self.every < float("inf"):
             self.caretaker.doubt()  # It may have been a message, and may come yet.
         self.recorder.try_again()
-        if not (unknown := self.claimer.claims.unknown(connection, self._held())):
-            return
-        # A call that was committed just now is seen before its word comes.
-        self.claimer.news.hear_all()
-        self.accept()
+        if unknown := self.claimer.claims.unknown(connection, self._held()):
+            # A call that was committed just now is seen before its word comes.
+            self.claimer.news.hear_all()
+            self.accept()
+        # Even if there are none: this also deletes claims of which all tasks have ended.
         lost = self.claimer.claims.reconcile(connection, self._held(), unknown)
         self._note_told(lost)
         if lost:

@@ -9,8 +9,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError
-
 from autotask.store import finish, model_rows
 from autotask.store.connection import GENERIC_PLANS, dedicated
 from autotask.store.errors import Trouble, is_locked, trouble_of
@@ -192,8 +190,8 @@ class Recorder:
         return batch, total
 
     def _connect(self) -> None:
-        # If it fails, the next outcome tries again, and says so.
-        with contextlib.suppress(DatabaseError, InterfaceError):
+        # Whatever it is: this thread has to continue. The next outcome tries again, and says what fails.
+        with contextlib.suppress(Exception):
             self.connection.wrapper  # noqa: B018 - it is opened by this
 
     def _next(self) -> tuple[Record, int] | None:

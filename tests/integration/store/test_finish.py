@@ -297,6 +297,19 @@ def test_a_task_that_is_given_back_keeps_its_place_unless_it_is_a_suspect(worker
     assert rows(current(), order).index((task.id,)) == (2 if suspect else 0)
 
 
+def test_a_task_that_has_begun_and_asks_to_run_again_lets_others_go_first(worker):
+    # Given: one that does so without end must not keep a thread for itself
+    task = running(worker)
+    put(2)
+
+    # When
+    release.release(current(), [Release(task.id, task.fence, known=True)])
+
+    # Then
+    order = "SELECT id FROM autotask_ready ORDER BY queue, priority, executor, ready_at"
+    assert rows(current(), order).index((task.id,)) == 2
+
+
 def test_a_task_that_is_not_known_is_given_back_for_later_and_remembers_since_when(worker):
     # Given
     task = running(worker)

@@ -221,6 +221,25 @@ def test_a_task_whose_word_comes_while_the_worker_looks_for_lost_ones_is_not_rel
     assert "without its knowledge" not in caplog.text
 
 
+def test_a_claim_that_somebody_has_left_without_a_task_is_deleted(start):
+    # Given: all of its tasks have ended, and the one that recorded the last end did not see that
+    worker = start()
+    execute(
+        current(),
+        """INSERT INTO autotask_claim (number, worker_id, at, ids)
+        VALUES (nextval('autotask_fence'), %(worker)s::uuid, now(), ARRAY[gen_random_uuid()])""",
+        {"worker": worker.id},
+    )
+    assert len(claims()) == 1
+
+    # When
+    worker.services.chores.add([Chore.CLAIMS])
+    worker.wakeup.wake()
+
+    # Then
+    wait_until(lambda: not claims(), what="an end of the claim")
+
+
 def test_a_word_that_comes_after_the_task_was_released_is_not_heeded(start):
     # Given
     worker = start()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from autotask.store.connection import current, rows
+from autotask.store.connection import Dedicated, current, rows
 from autotask.task import State
 from autotask.worker import recorder as module
 from autotask.worker.burden import FEW
@@ -61,6 +61,29 @@ def test_large_outcomes_are_written_although_small_ones_keep_coming(write, monke
     monkeypatch.setattr(module, "LARGEST_BATCH", 5)
     written = write([100_000] + [0] * 20)
     assert [0 in numbers for numbers, _ in written].index(True) == 1
+
+
+def test_the_recorder_goes_on_if_an_unforeseen_error_keeps_it_from_connecting_ahead(transactional_db, monkeypatch):
+    # Given: OSError is no error of the database
+    put(1)
+    (task,) = take(sign_on())
+    recorder = Recorder(lambda tasks: None, Reporter(lambda claim: True), UnknownTasks(), Gates(lambda: None))
+    real, failures = Dedicated._open, [OSError("too many open files")]
+    monkeypatch.setattr(Dedicated, "_open", lambda self: real(self) if not failures else _raise(failures.pop()))
+
+    # When
+    recorder.get_ready()
+    recorder.put((task, outcome(task)))
+    recorder.start()
+
+    # Then
+    assert recorder.stop(patient(20))
+    assert not failures
+    assert rows(current(), "SELECT id FROM autotask_result") == [(task.id,)]
+
+
+def _raise(error):
+    raise error
 
 
 def test_the_recorder_goes_on_after_an_unforeseen_error(transactional_db):
