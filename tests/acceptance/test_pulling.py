@@ -178,6 +178,8 @@ def test_another_client_goes_on_after_one_was_killed_between_two_steps(shop):
 def test_a_step_that_takes_longer_than_the_client_waits_ends_by_itself(shop):
     server = gunicorn(shop, PULL_WAIT=1)
     make(shop, "ThreeTask.objects.create(act='sleep 4')")
+    # The first step would take too long, too, if it had to wait for the companion to start.
+    wait_until(lambda: ask(shop, "SELECT count(*) FROM autotask_worker") == [(2,)], what="the companions")
     with serving(Relay(server)) as relay:
         client(shop, relay.url, **{"idle-sleep": 1})
         wait_until_done(shop, "threetask", seconds=30)
