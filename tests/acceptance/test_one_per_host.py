@@ -60,10 +60,9 @@ def test_one_companion_works_and_when_it_is_killed_the_next_one_works_within_a_s
     site.wait_for_end(server.call("who"))
 
     # When
-    diary = tmp_path / "diary"
-    diary.touch()
-    task = server.call("work", 2, str(diary))
-    wait_until(lambda: "started" in diary.read_text(), what="the start of the task")
+    sign = tmp_path / "sign"
+    task = server.call("wait_for", str(sign))
+    wait_until(lambda: site.task(task).state is State.RUNNING, what="the start of the task")
 
     # Then whoever enqueues tells all workers, since nobody is free
     listener = notify.ChannelListener(site.database, notify.WORK_CHANNEL)
@@ -75,6 +74,7 @@ def test_one_companion_works_and_when_it_is_killed_the_next_one_works_within_a_s
 
     # Then
     assert seconds_until_another_works(site, first) < TAKEOVER
+    sign.touch()
     assert site.wait_for_end(task).lost == 1
     second = wait_until_settled(site, server)
     assert second.worker != first.worker
