@@ -59,7 +59,13 @@ def _end() -> None:
     with _changing:
         _rare -= 1
         if not _rare:
-            gc.set_threshold(*_usual)
+            _restore()
+
+
+def _restore() -> None:
+    # If the project has set others meanwhile, these stay.
+    if gc.get_threshold()[0] == SELDOM:
+        gc.set_threshold(*_usual)
 
 
 def _renew_in_fork() -> None:
@@ -68,7 +74,7 @@ def _renew_in_fork() -> None:
     _changing = threading.Lock()
     if _rare:
         _rare = 0
-        gc.set_threshold(*_usual)
+        _restore()
     if _stopped:
         gc.enable()
 

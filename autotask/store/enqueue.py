@@ -312,7 +312,7 @@ def _plain(task: NewTask) -> tuple[str | int | float | bytes, ...]:
 
 
 def has_only_key(task: NewTask) -> bool:
-    """Whether a task is plain but for its unique key."""
+    """Whether a unique key is all that sets a task apart from a plain one."""
     return task.kind.is_plain and task.throttle is None and not task.any_flow.gates
 
 

@@ -20,7 +20,7 @@ logger = logging.getLogger("autotask.worker")
 #: The list of a channel, as clients know it.
 LIST = "django-simpletask2:channels:{channel}"
 
-#: So many tasks are in a list at most; the others are put there as clients take these, once half of them are gone.
+#: The most tasks in a list; the others are put there as clients take these, once half of them are gone.
 MOST = 100
 
 #: Seconds between two looks: the first while tasks wait for room in a list, twice as long each time that nothing has changed;

@@ -82,3 +82,9 @@ def test_a_project_that_has_stopped_the_search_is_left_alone():
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_thresholds_that_the_project_sets_meanwhile_stay():
+    with garbage.rare_search():
+        gc.set_threshold(5_000, 11, 12)
+    assert gc.get_threshold() == (5_000, 11, 12)
