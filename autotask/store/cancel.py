@@ -40,8 +40,6 @@ marked AS ({marks.freed("gone")})"""
 
 _TOLD = "\nSELECT name, queue, awaited, coalesce(passed, 0) > 0 FROM gone"
 
-CANCEL_WAITING = _GONE + _TOLD
-
 #: The flow of a task that had none.
 _NO_FLOW = Flow().stored
 
