@@ -30,7 +30,7 @@ class Ahead:
 
         :raises django.db.OperationalError: the connection is broken.
         """
-        with self.connection.wrap_database_errors, _waiting(self.connection):
+        with self.connection.wrap_database_errors, waiting(self.connection):
             pgconn = self.connection.connection.pgconn
             pgconn.send_query(self._words)
             while pgconn.flush():
@@ -41,7 +41,7 @@ class Ahead:
 
         :raises django.db.DatabaseError: the statement has failed.
         """
-        with self.connection.wrap_database_errors, _waiting(self.connection):
+        with self.connection.wrap_database_errors, waiting(self.connection):
             pgconn = self.connection.connection.pgconn
             while pgconn.is_busy():
                 _wait(pgconn.socket, select.POLLIN)
@@ -55,8 +55,11 @@ class Ahead:
 
 
 @contextlib.contextmanager
-def _waiting(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Have the stall watch see since when a thread waits, as it sees that of other statements."""
+def waiting(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Have the stall watch see since when a thread waits, as it sees that of other statements.
+
+    :param connection: of a worker.
+    """
     connection.asked_at = time.monotonic()  # type: ignore[attr-defined]  # that of a worker has it
     try:
         yield
