@@ -28,7 +28,7 @@ from autotask.snapshot import Seen, Snapshot
 from autotask.store import background, cancel, discard, notify, read, requeue, steps, task_logs, uncommitted
 from autotask.store.connection import current, note_pooler, shares_sessions
 from autotask.store.read import StoredAttempt
-from autotask.store.told import told_task
+from autotask.store.told import soon, told_task
 from autotask.task import CANCELLED, DONE, ERROR, State, Status
 from autotask.why import Explanation, hints
 
@@ -296,6 +296,9 @@ class TaskHandle(Generic[R]):
 
     def _listen(self, connection: BaseDatabaseWrapper, timeout: float | None) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout
+        if (words := soon(connection, self.id, deadline)) is not None:
+            self._snapshot.keep(told_task(self.id, words))
+            return
         listener, sure = (notify.PollingOnly(), False) if shares_sessions() else read.listen(connection, self.id)
         longest = None
         try:

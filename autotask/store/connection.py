@@ -12,6 +12,7 @@ from typing import Any, overload
 
 from django.db import DatabaseError, InterfaceError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
 from django.db.backends.utils import CursorWrapper
 from django.db.utils import load_backend
 from django.utils import timezone
@@ -307,7 +308,8 @@ def is_alone(connection: BaseDatabaseWrapper) -> bool:
     if connection.in_atomic_block or not connection.get_autocommit():
         return False
     # Django has the connection open by now. Asking the driver costs no round trip; IDLE is 0 in both drivers.
-    return not connection.connection.info.transaction_status
+    raw = connection.connection
+    return not (raw.pgconn if is_psycopg3 else raw.info).transaction_status
 
 
 @overload
