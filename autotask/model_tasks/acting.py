@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from django.db import models, transaction
+from django.db import models, router, transaction
 from django.utils import timezone
 
 from autotask.exceptions import RowBusy
@@ -20,7 +20,7 @@ _CHANGED = ("task_id", "current_step", "step_times", "done_time", "success", "re
 
 def start_again(row: "SimpleTask") -> None:
     """Give a row a new task, which begins at step 1; see :meth:`autotask.model_tasks.SimpleTask.start_again`."""
-    using = row._state.db or current().alias
+    using = database_to_write(row)
     with transaction.atomic(using=using):
         fresh = _stopped(row, using)
         fresh.done_time, fresh.task_id = None, None
@@ -40,11 +40,16 @@ def run_now(row: "SimpleTask") -> bool:
 
 def mark_done(row: "SimpleTask") -> None:
     """End a row; see :meth:`autotask.model_tasks.SimpleTask.mark_done`."""
-    using = row._state.db or current().alias
+    using = database_to_write(row)
     with transaction.atomic(using=using):
         fresh = _stopped(row, using)
         fresh.done_time, fresh.success, fresh.result, fresh.error_message = timezone.now(), None, None, ""
         _store(fresh, row, using)
+
+
+def database_to_write(row: "SimpleTask") -> str:
+    """Return the alias of the database in which a row is changed: not that of a replica from which it was read."""
+    return router.db_for_write(type(row), instance=row)
 
 
 def _stopped(row: "SimpleTask", using: str) -> Any:

@@ -34,8 +34,8 @@ def can_bind(connection: BaseDatabaseWrapper) -> bool:
     """Whether nothing on a connection has to see the statement as a text: nobody logs or wraps it, and none is on its way."""
     if not is_psycopg3 or connection.execute_wrappers or connection.queries_logged:
         return False
-    raw = connection.connection
-    return not raw.pgconn.pipeline_status and raw.info.encoding == "utf-8"
+    pgconn = connection.connection.pgconn
+    return not pgconn.pipeline_status and pgconn.parameter_status(b"client_encoding") == b"UTF8"
 
 
 def words(values: Iterable[Any]) -> list[bytes | None] | None:

@@ -16,7 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from autotask.store import bound
-from autotask.store.ahead import Ahead, waiting
+from autotask.store.ahead import Ahead, Waiting
 from autotask.store.connection import execute, is_alone, keeps_session, rows, shares_sessions
 from autotask.store.errors import sqlstate
 
@@ -153,7 +153,7 @@ def bare_rows(connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, An
     """Do what :func:`prepared_rows` does, quicker; see :func:`bare_rows_for_caller`."""
     if not keeps_session(connection):
         return rows(connection, sql, params)
-    with waiting(connection):
+    with Waiting(connection):
         return _run(_of_worker(connection), connection, sql, params, bare=True)
 
 
