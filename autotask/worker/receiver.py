@@ -78,7 +78,8 @@ class Receiver:
         bodies, self.wakeup.handed = self.wakeup.handed, []
         try:
             self._accept(bodies)
-            if not self.claimer.news.has_word():
+            # While the worker stops, its connection may be closed.
+            if not self.shutdown.is_requested() and not self.claimer.news.has_word():
                 self.claimer.news.yield_lock(TO_BEGIN)
         finally:
             if self.claimer.threads.pool.outstanding():
