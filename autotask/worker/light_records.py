@@ -7,7 +7,7 @@ from typing import Any
 
 _Logger = logging.Logger
 
-#: What sees records on their way, as long as nobody has replaced it.
+#: The methods that see records on their way, as long as nobody has replaced them.
 _handle, _call, _make = _Logger.handle, _Logger.callHandlers, _Logger.makeRecord
 
 #: The handlers for which light records are enough; none: all records are whole.
@@ -16,6 +16,8 @@ _ours: Collection[logging.Handler] = ()
 
 class LightRecord(logging.LogRecord):
     """A record with time, level, logger, message and exception, and None in place of thread, process and file."""
+
+    taskName = None
 
     def __init__(  # the parameters of the parent, whose own __init__ is what takes the time
         self,
@@ -35,12 +37,13 @@ class LightRecord(logging.LogRecord):
         self.name, self.msg, self.args = name, msg, args
         self.levelname, self.levelno = logging.getLevelName(level), level
         self.exc_info, self.exc_text, self.stack_info = exc_info, None, sinfo
-        self.pathname, self.lineno, self.funcName = pathname, lineno, func
+        self.pathname, self.lineno = pathname, lineno
+        self.funcName = func  # type: ignore[assignment]  # the parent takes None as well
         self.created = time.time()
         # All names of whole records are there, so that a call may set no other fields than usual.
         self.filename = self.module = ""
         self.msecs = self.relativeCreated = 0.0
-        self.thread = self.threadName = self.process = self.processName = self.taskName = None
+        self.thread = self.threadName = self.process = self.processName = None
 
 
 def use(ours: Collection[logging.Handler]) -> None:
