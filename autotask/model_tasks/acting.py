@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from django.db import models, router, transaction
+from django.db import connections, models, router
 from django.utils import timezone
 
 from autotask.exceptions import RowBusy
 from autotask.store import find, notify, pull
 from autotask.store.cancel import Cancellation, cancel
-from autotask.store.connection import current
+from autotask.store.connection import current, in_transaction
 from autotask.task import State
 
 if TYPE_CHECKING:
@@ -21,12 +21,15 @@ _CHANGED = ("task_id", "current_step", "step_times", "done_time", "success", "re
 def start_again(row: "SimpleTask") -> None:
     """Give a row a new task, which begins at step 1; see :meth:`autotask.model_tasks.SimpleTask.start_again`."""
     using = database_to_write(row)
-    with transaction.atomic(using=using):
+
+    def begin() -> None:
         fresh = _stopped(row, using)
         fresh.done_time, fresh.task_id = None, None
         fresh.begin()
         _store(fresh, row, using)
         row.task_definition.enqueue_rows([fresh], using)
+
+    in_transaction(connections[using], begin)
 
 
 def run_now(row: "SimpleTask") -> bool:
@@ -41,10 +44,13 @@ def run_now(row: "SimpleTask") -> bool:
 def mark_done(row: "SimpleTask") -> None:
     """End a row; see :meth:`autotask.model_tasks.SimpleTask.mark_done`."""
     using = database_to_write(row)
-    with transaction.atomic(using=using):
+
+    def end() -> None:
         fresh = _stopped(row, using)
         fresh.done_time, fresh.success, fresh.result, fresh.error_message = timezone.now(), None, None, ""
         _store(fresh, row, using)
+
+    in_transaction(connections[using], end)
 
 
 def database_to_write(row: "SimpleTask") -> str:
