@@ -39,7 +39,7 @@ SOON = (0.0006, *[0.0] * 5, 0.0003, 0.0006, 0.001)
 #: Milliseconds since the call after which there are no such looks.
 LATELY = 20
 
-#: After so many tasks of one name in a row that took longer, only one of so many is looked for in this way.
+#: The number of tasks of one name in a row that took longer, after which only one of the second number is looked for in this way.
 IN_A_ROW = 4
 SELDOM = 16
 
