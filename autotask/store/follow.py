@@ -10,6 +10,9 @@ from autotask.store import arrays, claim, claims, columns, pauses
 from autotask.store.prepared import prepared_rows
 from autotask.task import THREAD, ClaimedTask
 
+#: The most followers at a time, in as many claims as they need.
+MOST = 2 * claims.MOST
+
 #: Followers with larger arguments than this, in bytes, are not claimed: a worker holds many of them.
 SMALL = 10_000
 
@@ -20,15 +23,20 @@ class Wanted(NamedTuple):
     :ivar gate: of a limit.
     :ivar number: how many.
     :ivar most: the number of slots that the tasks of this gate know; workers use the current one if they know the limit.
+    :ivar flow: that of a task that has a slot, if known: nearly all followers have the same, and it is not read again.
     """
 
     gate: str
     number: int
     most: int
+    flow: str | None = None
 
 
 # What is read of them: a wide row costs more than its update.
 _READ = ", ".join(f"t.{name}" for name in (*claim.COLUMNS, "gate"))
+
+#: The flow of a follower is that of its gate if it is not read.
+_FLOW = claim.FIELDS.rpartition(", ")[2]
 
 # * The worker has slots of these gates, and the followers get these one after the other. They have not passed their gate.
 # * They are taken in the order of the gate, up to the first one that may not follow, so that nobody is overtaken: it has
@@ -66,19 +74,24 @@ line AS MATERIALIZED (
     WINDOW line AS (PARTITION BY wanted.place ORDER BY next.priority DESC, next.run_at, next.id ROWS UNBOUNDED PRECEDING)
 ),
 following AS MATERIALIZED (
-    SELECT array_agg(id) AS ids
-    FROM (SELECT id FROM line WHERE may ORDER BY place, turn LIMIT {claims.MOST}) AS chosen
+    SELECT (number - 1) / {claims.MOST} AS part, array_agg(id ORDER BY number) AS ids
+    FROM (
+        SELECT id, row_number() OVER (ORDER BY place, turn) AS number FROM line WHERE may ORDER BY place, turn LIMIT {MOST}
+    ) AS chosen
+    GROUP BY part ORDER BY part
 ),
 gone AS (
     UPDATE autotask_task t
     SET state = 1, unique_key = {columns.KEY_AGAIN}, progress_done = NULL, progress_total = NULL,
         ready_at = clock_timestamp()
-    WHERE t.id = ANY((SELECT ids FROM following)::uuid[])
+    WHERE t.id = ANY(ARRAY(SELECT unnest(ids) FROM following))
     RETURNING {_READ}
 ),
-{claims.MADE.replace("array_agg(id) FROM gone HAVING count(*) > 0", "ids FROM following WHERE ids IS NOT NULL")}
-SELECT t.gate, {claim.FIELDS} FROM made CROSS JOIN LATERAL unnest(made.ids) WITH ORDINALITY AS u(id, place) JOIN gone t USING (id)
-ORDER BY place
+{claims.MADE.replace("array_agg(id) FROM gone HAVING count(*) > 0", "ids FROM following")}
+SELECT t.gate, {claim.FIELDS.replace(_FLOW, "NULLIF(t.flow, leader.flow)::text")}
+FROM made CROSS JOIN LATERAL unnest(made.ids) WITH ORDINALITY AS u(id, place) JOIN gone t USING (id)
+JOIN unnest(%(gates)s::text[], %(flows)s::jsonb[]) AS leader(gate, flow) USING (gate)
+ORDER BY number, place
 """
 
 
@@ -100,11 +113,13 @@ def follow(
         "gates": arrays.texts([each.gate for each in wanted]),
         "numbers": arrays.numbers([each.number for each in wanted]),
         "mosts": arrays.numbers([each.most for each in wanted]),
+        "flows": arrays.texts([each.flow for each in wanted]),
         "bases": arrays.texts(slots),
         "most": arrays.numbers(slots.values()),
         "queues": arrays.texts(queues),
     }
     found: dict[str, list[ClaimedTask]] = {each.gate: [] for each in wanted}
-    for gate, *row in prepared_rows(connection, FOLLOW, params):
-        found[gate].append(claim.record((*row,), worker_id))
+    flows = {each.gate: each.flow for each in wanted}
+    for gate, *row, flow in prepared_rows(connection, FOLLOW, params):
+        found[gate].append(claim.record((*row, flow or flows[gate]), worker_id))
     return found

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from autotask.flow import Flow, LimitGate
-from autotask.store import claims
+from autotask.store import claims, follow
 from autotask.store.finish import Outcome
 from autotask.store.follow import Wanted
 from autotask.store.progress import Claim
@@ -19,7 +19,7 @@ MOST = 400
 MOST_WITH_MANY = 1600
 
 #: The tasks to claim at a time with many slots, with their followers; and the least number of those that are not followers.
-ROUND = 400
+ROUND = 800
 LEADERS = ROUND // (DEPTH + 1)
 
 #: Seconds without a start after which the followers of a gate are released, with few slots and with many.
@@ -92,6 +92,7 @@ class Followers:
                 if (limit := _only_limit(task.flow)) is not None:
                     gate = self._gate(limit)
                     gate.queues.add(task.queue)
+                    gate.flow = task.flow
                     gate.slots += 1
                     self._slots += 1
                     self._chains[task.fence] = Chain(gate, task, task.fence)
@@ -104,7 +105,8 @@ class Followers:
 
     def most_claimed(self) -> int:
         """Return the most tasks to claim at a time; with many slots, so few that they are a round together with their followers."""
-        return max(LEADERS, int(ROUND / self._each)) if self._leads_many else claims.MOST
+        most = max(LEADERS, int(ROUND / self._each)) if self._leads_many else claims.MOST
+        return min(most, claims.MOST)
 
     def leads_many(self) -> bool:
         """Whether many slots were in use here when the last ones came, so that their followers count as tasks that wait."""
@@ -129,7 +131,7 @@ class Followers:
         wanted, queues = [], set()
         with self._lock:
             if self._leads_many:
-                left = min(claims.MOST, min(most, MOST_WITH_MANY) - self._waiting)
+                left = min(follow.MOST, min(most, MOST_WITH_MANY) - self._waiting)
                 gates = self._with_leaders(held)
             else:
                 left, gates = MOST - self._waiting, self._look()
@@ -138,7 +140,7 @@ class Followers:
                     self._claimed *= place / len(gates)  # The others are not asked.
                     break
                 if (number := min(left, gate.wants_with_many() if self._leads_many else gate.wants())) > 0:
-                    wanted.append(Wanted(key, number, gate.limit.most))
+                    wanted.append(Wanted(key, number, gate.limit.most, gate.flow))
                     queues |= gate.queues
                     left -= number
             if not wanted:

@@ -22,7 +22,7 @@ MOST_EACH = 40
 #: Slots in use here, of all gates. With more, only very short tasks get followers: this many each, and no more after these.
 #: The slot changes hands once for all of them, which costs the database three times as much as another follower.
 FEW_SLOTS = 50
-DEPTH = 24
+DEPTH = 39
 
 
 @dataclass(eq=False, slots=True)
@@ -47,6 +47,7 @@ class Times:
         else:
             self.seconds = max(seconds, (former + seconds) / 2)
             self.usual += (min(seconds, LONG * self.usual) - self.usual) / 8
+            self.usual = min(self.usual, self.seconds)
 
     def are_very_short(self) -> bool:
         """Whether the tasks are so short that those with slots need not wait for long, even for one thread."""
@@ -61,6 +62,7 @@ class Times:
 class Gate:
     """A gate, as this worker knows it.
 
+    :ivar flow: that of the last task here that had a slot of its own.
     :ivar slots: how many tasks here run in slots of their own.
     :ivar waited: whether the last look has found tasks that wait at the gate.
     :ivar started_at: when the last follower has come or has begun.
@@ -69,6 +71,7 @@ class Gate:
 
     limit: LimitGate
     times: Times
+    flow: str | None = None
     queues: set[str] = field(default_factory=set)
     waiting: deque[ClaimedTask] = field(default_factory=deque)
     slots: int = 0

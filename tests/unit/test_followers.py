@@ -107,7 +107,7 @@ def test_nobody_follows_before_short_tasks_were_seen_to_wait(site):
     site.followers.recorded({}, (), ["limit:a"])
 
     # Then
-    assert site.followers.wanted() == ([("limit:a", MOST_EACH, 5)], {"default"})
+    assert site.followers.wanted() == ([("limit:a", MOST_EACH, 5, FLOW)], {"default"})
 
 
 def test_the_longer_the_tasks_the_fewer_follow(site):
@@ -132,7 +132,7 @@ def test_more_are_claimed_when_half_are_left_and_none_once_nobody_waits_at_the_g
 
     # Then
     assert site.wakes == 1
-    assert site.followers.wanted()[0] == [("limit:a", MOST_EACH, 5)]
+    assert site.followers.wanted()[0] == [("limit:a", MOST_EACH, 5, FLOW)]
     site.follow(MOST_EACH - 1)
     for _ in range(MOST_EACH - 1):
         site.end(runner)
