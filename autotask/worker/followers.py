@@ -127,6 +127,7 @@ class Followers:
         :param held: the tasks that have just got their slots: with many slots in use, the others get no further followers.
         """
         if not self._slots or time.monotonic() < self._rests_until:
+            self._come(0)
             return [], set()
         wanted, queues = [], set()
         with self._lock:

@@ -260,6 +260,14 @@ def test_with_many_slots_others_that_come_without_slots_are_claimed_in_large_num
     assert site.followers.most_claimed() >= claims.MOST - 1
 
 
+def test_with_many_slots_as_many_as_ever_are_claimed_while_nobody_may_follow(site):
+    hold_many(site)
+    site.followers.rest(60)
+    for _ in range(20):
+        come(site, LEADERS, 0)
+    assert site.followers.most_claimed() >= claims.MOST - 1
+
+
 def test_many_slots_are_in_use_as_long_as_there_are_more_where_the_last_ones_came_from(site):
     # Given
     held = hold_many(site)
