@@ -61,6 +61,22 @@ def look_in_thread(name: str) -> None:
 
 
 @delayed_task
+def leave_in_thread(is_in_transaction: bool) -> int:
+    """Use the database in a thread that does not close its connection."""
+    found: list[int] = []
+
+    def look_and_leave() -> None:
+        if is_in_transaction:
+            transaction.set_autocommit(False)
+        found.append(backend())
+
+    thread = threading.Thread(target=look_and_leave)
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+@delayed_task
 async def look_in_coroutine() -> int:
     return await sync_to_async(backend)()
 

@@ -9,7 +9,7 @@ from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from autotask.store.connection import current
 from tests.gates import gate
-from tests.helpers import patient
+from tests.helpers import ended, patient
 from tests.integration.worker import messy
 
 if not is_psycopg3:
@@ -22,8 +22,7 @@ def pool(transactional_db, monkeypatch):
     """Threads that connect from now on share one connection."""
     entry = connections.settings["default"]
     options = {**entry["OPTIONS"], "pool": {"min_size": 0, "max_size": 1, "timeout": patient(5)}}
-    monkeypatch.setitem(entry, "OPTIONS", options)
-    monkeypatch.setitem(entry, "CONN_MAX_AGE", 0)
+    monkeypatch.setitem(connections.settings, "default", {**entry, "OPTIONS": options, "CONN_MAX_AGE": 0})
     yield
     type(current())._connection_pools.pop("default").close()
 
@@ -79,3 +78,19 @@ def test_the_end_of_a_task_leaves_a_connection_alone_that_waits_in_the_pool(pool
     handle.wait(patient(10))
 
     assert executor.submit(look).result(patient(10)) == before
+
+
+def test_a_connection_that_a_thread_has_left_goes_back_to_the_pool_as_it_is(pool, start_worker, executor, caplog):
+    start_worker(threads=1)
+    pid = messy.leave_in_thread(False).wait(patient(10))
+
+    assert executor.submit(look).result(patient(10)) == pid
+    assert "discarding" not in caplog.text
+
+
+def test_a_connection_that_a_thread_has_left_in_a_transaction_is_replaced(pool, start_worker, executor):
+    start_worker(threads=1)
+    handle = messy.leave_in_thread(True)
+    ended(handle)
+
+    assert isinstance(executor.submit(look).result(patient(10)), int)
