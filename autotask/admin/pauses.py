@@ -191,7 +191,7 @@ class PauseAdmin(ActingAdmin):
 
     def buttons(self) -> Sequence[Button]:
         """Return the button on the page of a pause."""
-        return (Button("resume", may_pause, self.resume),)
+        return (Button("resume", may_pause, self.resume, deletes=True),)
 
 
 def _in_words(doubt: Doubt) -> str:
