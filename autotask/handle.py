@@ -1,7 +1,6 @@
 """The handle that a call returns: status, ready, result, wait and cancel for one row."""
 
 import asyncio
-import contextlib
 import time
 import uuid
 from collections.abc import Generator
@@ -9,7 +8,6 @@ from typing import Any, Generic, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import listener, payload, why
@@ -26,9 +24,9 @@ from autotask.exceptions import (
 )
 from autotask.snapshot import Seen, Snapshot
 from autotask.store import background, cancel, discard, notify, read, requeue, steps, task_logs, uncommitted
-from autotask.store.connection import current, note_pooler, shares_sessions
+from autotask.store.connection import current, in_transaction, note_pooler, shares_sessions
 from autotask.store.read import StoredAttempt
-from autotask.store.told import told_task
+from autotask.store.told import soon, told_task
 from autotask.task import CANCELLED, DONE, ERROR, State, Status
 from autotask.why import Explanation, hints
 
@@ -214,11 +212,17 @@ class TaskHandle(Generic[R]):
         :raises NotRetryable: it is live, DONE, or no longer in the database.
         """
         connection = current()
-        with transaction.atomic(using=connection.alias) if from_start else contextlib.nullcontext():
+
+        def requeue_it() -> None:
             if not requeue.requeue(connection, self.id):
                 raise NotRetryable(id=self.id, reason=self._why_not_retried(connection))
             if from_start:
                 steps.forget(connection, self.id)
+
+        if from_start:
+            in_transaction(connection, requeue_it)
+        else:
+            requeue_it()
         self._snapshot.keep(None)
         notify.wake_after_commit(connection)
         if not self.name or self.name.startswith(background.PREFIX):
@@ -296,6 +300,9 @@ class TaskHandle(Generic[R]):
 
     def _listen(self, connection: BaseDatabaseWrapper, timeout: float | None) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout
+        if (words := soon(connection, self.id, deadline)) is not None:
+            self._snapshot.keep(told_task(self.id, words))
+            return
         listener, sure = (notify.PollingOnly(), False) if shares_sessions() else read.listen(connection, self.id)
         longest = None
         try:

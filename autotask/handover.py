@@ -5,6 +5,7 @@ its name, and releases it; if the worker dies, the task is rescued like others.
 """
 
 import base64
+import binascii
 import functools
 import logging
 import select
@@ -26,7 +27,7 @@ from autotask.store.claims import PLACE_BITS
 from autotask.store.connection import is_alone
 from autotask.store.enqueue import NewTask
 from autotask.store.errors import is_conflict, is_forbidden
-from autotask.task import ClaimedTask
+from autotask.task import ClaimedTask, uuid_of
 from autotask.texts.lines import one_line
 
 logger = logging.getLogger("autotask")
@@ -120,13 +121,14 @@ def given_back(body: bytes) -> Offer | None:
 
 def insert(connection: BaseDatabaseWrapper, task: NewTask) -> None:
     """Insert one task, and hand it over if there is an offer; otherwise wake a worker after the commit."""
-    if can_be_handed(task):
+    can_hand = can_be_handed(task)
+    if can_hand and own.line is not None:
         store = functools.partial(enqueue.insert_claimed, connection, task)
         if store_claimed(connection, lambda worker_id: Stored(task, store(worker_id))) is not None:
             return
 
     def store_it(telling: bool) -> bool:
-        if telling and can_be_handed(task):
+        if telling and can_hand:
             enqueue.insert_handing(connection, task, words_for(task))
         else:
             enqueue.insert(connection, task, telling)
@@ -238,10 +240,8 @@ def told(body: bytes, worker_id: uuid.UUID) -> ClaimedTask | None:
     if body[:1] != bytes((_TOLD,)):
         return None
     channel, number, words = body[1:].split(b" ", 2)
-    # Anybody who can connect to the database can notify. A row is not signed, so it counts only if it came through the pipe.
-    task = load(base64.b64decode(words)).task._replace(row=b"")
     is_mine = channel.decode() == lines.current().channel(worker_id)
-    return task._replace(fence=int(number) << PLACE_BITS, worker_id=worker_id if is_mine else None)
+    return _unpacked(binascii.a2b_base64(words), int(number) << PLACE_BITS, worker_id if is_mine else None)
 
 
 def load(body: bytes) -> HandedOver:
@@ -249,18 +249,28 @@ def load(body: bytes) -> HandedOver:
 
     :raises ValueError: older or newer code has packed them.
     """
+    task = _unpacked(body)
+    _, _, _, number, *_ = _HEAD.unpack_from(body)
+    assert task.worker_id is not None
+    return HandedOver(task, Offer(task.worker_id, number))
+
+
+def _unpacked(body: bytes, told_fence: int | None = None, told_id: uuid.UUID | None = None) -> ClaimedTask:
+    """Return the task that :func:`dump` has packed.
+
+    :param told_fence: the fence, if that came by NOTIFY; then it is a claim by the worker *told_id*.
+    """
     if not body or body[0] not in (_VERSION, _WITH_ROW) or len(body) < _HEAD.size:
         raise ValueError(f"{len(body)} bytes were handed over in a form that this version of autotask does not know")
-    version, id, worker_id, number, fence, priority, retries = _HEAD.unpack_from(body)
+    version, id, worker_id, _, fence, priority, retries = _HEAD.unpack_from(body)
     name, queue, reply, payload = body[_HEAD.size :].split(b"\0", 3)
     row = b""
     if version == _WITH_ROW:
         end = _LENGTH + int.from_bytes(payload[:_LENGTH], "big")
         payload, row = payload[_LENGTH:end], payload[end:]
-    offer = Offer(uuid.UUID(bytes=worker_id), number)
-    task = ClaimedTask(
-        id=uuid.UUID(bytes=id),
-        fence=fence,
+    return ClaimedTask(
+        id=uuid_of(int.from_bytes(id, "big")),
+        fence=fence if told_fence is None else told_fence,
         name=name.decode(),
         queue=queue.decode(),
         priority=priority,
@@ -272,8 +282,8 @@ def load(body: bytes) -> HandedOver:
         ready_at=datetime.now(UTC),
         scheduled_for=None,
         payload=payload,
-        worker_id=offer.worker_id,
+        worker_id=uuid_of(int.from_bytes(worker_id, "big")) if told_fence is None else told_id,
         reply=reply.decode(),
-        row=row,
+        # Anybody who can connect to the database can notify, and a row is not signed: it counts only if it came through the pipe.
+        row=row if told_fence is None else b"",
     )
-    return HandedOver(task, offer)

@@ -36,7 +36,7 @@ class Line(NamedTuple):
 
     def channel(self, id: uuid.UUID) -> str:
         """Return the channel of a worker."""
-        return LINE + hashlib.sha256(f"{self.secret}{id}".encode()).hexdigest()[:_LENGTH]
+        return _channel_of(self.secret, id)
 
 
 def channel(id: str) -> str:
@@ -50,6 +50,11 @@ def channel(id: str) -> str:
 def current() -> Line:
     """Return the current words that name the channels."""
     return _of(current_secret())
+
+
+@functools.lru_cache(maxsize=8)
+def _channel_of(secret: str, id: uuid.UUID) -> str:
+    return LINE + hashlib.sha256(f"{secret}{id}".encode()).hexdigest()[:_LENGTH]
 
 
 @functools.lru_cache(maxsize=8)

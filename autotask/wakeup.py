@@ -56,12 +56,15 @@ class Wakeup:
         :param listener: the file descriptor of a listening connection; its notifications are left for the caller to read.
         :returns: whether it was woken.
         """
-        watched = [fd for fd in (self._read, self._also, listener) if fd is not None]
-        ready = readable.wait(watched, seconds)
+        ready = self.wait(seconds, listener)
         for fd in ready:
             if fd != listener:
                 self._empty(fd)
         return bool(ready)
+
+    def wait(self, seconds: float, listener: int | None = None) -> set[int]:
+        """Wait as :meth:`sleep` does, but read nothing; return the file descriptors that are readable."""
+        return readable.wait([fd for fd in (self._read, self._also, listener) if fd is not None], seconds)
 
     def close(self) -> None:
         """Close the pipe."""

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Generator, Iterator
@@ -30,6 +31,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TransactionTestCase._fixture_teardown = tables.empty  # type: ignore[method-assign]
 TransactionTestCase._should_reload_connections = tables.reconnect  # type: ignore[attr-defined]
+
+# schemathesis brings a module that makes 38 grammars when jsonschema imports it, which takes two seconds in each process. The
+# extra "schema" does without it.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
 #: What commands write into the environment of their process; the processes of later tests would inherit it.
 MARKS = {"AUTOTASK_GUARD", "AUTOTASK_JSON_LINES", "AUTOTASK_VERBOSE", "AUTOTASK_WORKER"} - set(os.environ)

@@ -1,15 +1,19 @@
 """Pause queues, tasks, limits or everything, and resume them."""
 
+import logging
 from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
 
 from autotask.acts.answers import Log, keep_no_log
+from autotask.acts.doubts import Doubt, doubt
 from autotask.exceptions import InvalidPause
 from autotask.store import pauses as store
 from autotask.store.connection import current
 from autotask.store.pauses import Kind, Pause
 from autotask.values import PLAIN_NAME
+
+logger = logging.getLogger("autotask")
 
 #: Characters of the name of a limit, with its key.
 LONGEST_NAME = 1000
@@ -25,7 +29,7 @@ def pause(
     reason: str = "",
     by: str = "",
     log: Log[int] = keep_no_log,
-) -> None:
+) -> Doubt | None:
     """Let no further task begin: of a queue, of a name, under a limit, or at all. Running tasks continue.
 
     ::
@@ -37,12 +41,35 @@ def pause(
     :param until: an aware datetime, or a timedelta from now; None: until it is resumed.
     :param reason: shown with the pause, and so is *by*.
     :param log: is called with the key of the pause, in the same transaction.
+    :returns: None. If neither the code nor the settings of this process have that task or limit, which other deployments
+        may have, it is paused all the same, and the answer says so as text; the log says it as well, as a warning.
     :raises InvalidPause: none or several of queue, task, limit and everything are given, or a value does not fit.
     """
+    found = pause_quietly(
+        queue=queue, task=task, limit=limit, everything=everything, until=until, reason=reason, by=by, log=log
+    )
+    if found is not None:
+        logger.warning("%s %s is paused. %s", found.kind, task or limit, found)
+    return found
+
+
+def pause_quietly(
+    *,
+    queue: str | None = None,
+    task: str | None = None,
+    limit: str | None = None,
+    everything: bool = False,
+    until: datetime | timedelta | None = None,
+    reason: str = "",
+    by: str = "",
+    log: Log[int] = keep_no_log,
+) -> Doubt | None:
+    """Do the same as :func:`pause`, and log no doubt, for callers that show it."""
     kind, name = target(queue, task, limit, everything)
     end, connection = end_of(until), current()
     with transaction.atomic(using=connection.alias):
         log([store.pause(connection, kind, name, until=end, reason=reason, by=by)])
+    return doubt(kind, name)
 
 
 def resume(

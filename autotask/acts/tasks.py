@@ -1,16 +1,16 @@
 """Retry, cancel, discard, hasten and prioritize tasks, in small batches."""
 
+import functools
 import itertools
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.acts.answers import Answer, Log, Refusal, keep_no_log
 from autotask.store import background, bring_forward, discard as discarding, find, notify, requeue
 from autotask.store.cancel import Cancellation, cancel as cancel_one
-from autotask.store.connection import current
+from autotask.store.connection import current, in_transaction
 from autotask.task import State
 
 #: The states in which a task can be retried, and cancelled.
@@ -20,6 +20,9 @@ CANCELLABLE = (State.SCHEDULED, State.READY, State.HELD, State.RUNNING)
 #: The states in which a task can be made due at once, and given another priority.
 SCHEDULED = (State.SCHEDULED,)
 WAITING = (State.SCHEDULED, State.READY, State.HELD)
+
+#: Acts on some tasks, and returns the ids of those to which that applied.
+ActOnBatch = Callable[[BaseDatabaseWrapper, Sequence[uuid.UUID]], Sequence[uuid.UUID]]
 
 _AT_ONCE = itertools.repeat(0.0)
 
@@ -37,11 +40,7 @@ def retry(
     connection = current()
     answers: list[Answer[uuid.UUID]] = []
     for batch in _pieces(find.in_order_of_keys(connection, ids), BATCH):
-        with transaction.atomic(using=connection.alias):
-            retried = _retried(connection, batch, delays)
-            log(retried)
-            notify.wake_after_commit(connection)
-            background.call_for(connection, retried)
+        retried = in_transaction(connection, functools.partial(_retry, connection, batch, log, delays))
         answers += map(Answer, retried)
         answers += [_or_taken(connection, answer) for answer in _refused(connection, batch, retried)]
     return answers
@@ -62,11 +61,8 @@ def cancel(
     """
     connection, answers = current(), []
     for batch in _for_cancelling(connection, find.in_order_of_keys(connection, ids)):
-        with transaction.atomic(using=connection.alias):
-            outcomes = {id: cancel_one(connection, id, by=by) for id in batch}
-            acted = [id for id, outcome in outcomes.items() if outcome is not Cancellation.TOO_LATE]
-            log([id for id in acted if outcomes[id] is Cancellation.CANCELLED])
-            log_asked([id for id in acted if outcomes[id] is Cancellation.REQUESTED])
+        outcomes = in_transaction(connection, functools.partial(_cancel, connection, batch, log, log_asked, by))
+        acted = [id for id, outcome in outcomes.items() if outcome is not Cancellation.TOO_LATE]
         answers += [Answer(id, is_asked=outcomes[id] is Cancellation.REQUESTED) for id in acted]
         answers += _refused(connection, batch, acted)
     return answers
@@ -92,6 +88,29 @@ def prioritize(ids: Iterable[uuid.UUID], priority: int, log: Log[uuid.UUID] = ke
     return _each_batch(ids, lambda connection, batch: bring_forward.prioritize(connection, batch, priority), log)
 
 
+def _cancel(
+    connection: BaseDatabaseWrapper,
+    batch: Sequence[uuid.UUID],
+    log: Log[uuid.UUID],
+    log_asked: Log[uuid.UUID],
+    by: str,
+) -> dict[uuid.UUID, Cancellation]:
+    outcomes = {id: cancel_one(connection, id, by=by) for id in batch}
+    log([id for id in batch if outcomes[id] is Cancellation.CANCELLED])
+    log_asked([id for id in batch if outcomes[id] is Cancellation.REQUESTED])
+    return outcomes
+
+
+def _retry(
+    connection: BaseDatabaseWrapper, batch: Sequence[uuid.UUID], log: Log[uuid.UUID], delays: Iterator[float]
+) -> list[uuid.UUID]:
+    retried = _retried(connection, batch, delays)
+    log(retried)
+    notify.wake_after_commit(connection)
+    background.call_for(connection, retried)
+    return retried
+
+
 def _retried(connection: BaseDatabaseWrapper, batch: Sequence[uuid.UUID], delays: Iterator[float]) -> list[uuid.UUID]:
     retried, delay = [], next(delays)
     for id in batch:
@@ -103,18 +122,24 @@ def _retried(connection: BaseDatabaseWrapper, batch: Sequence[uuid.UUID], delays
 
 def _each_batch(
     ids: Iterable[uuid.UUID],
-    act: Callable[[BaseDatabaseWrapper, Sequence[uuid.UUID]], Sequence[uuid.UUID]],
+    act: ActOnBatch,
     log: Log[uuid.UUID],
 ) -> list[Answer[uuid.UUID]]:
     connection, answers = current(), []
     for batch in _pieces(sorted(set(ids)), BATCH):
-        with transaction.atomic(using=connection.alias):
-            acted = act(connection, batch)
-            log(acted)
-            notify.wake_after_commit(connection)
+        acted = in_transaction(connection, functools.partial(_act, connection, batch, act, log))
         answers += [Answer(id) for id in acted]
         answers += _refused(connection, batch, acted)
     return answers
+
+
+def _act(
+    connection: BaseDatabaseWrapper, batch: Sequence[uuid.UUID], act: ActOnBatch, log: Log[uuid.UUID]
+) -> Sequence[uuid.UUID]:
+    acted = act(connection, batch)
+    log(acted)
+    notify.wake_after_commit(connection)
+    return acted
 
 
 def _for_cancelling(connection: BaseDatabaseWrapper, ids: Sequence[uuid.UUID]) -> Iterator[Sequence[uuid.UUID]]:

@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy as _, ngettext
 
 from autotask.acts import pausing
+from autotask.acts.doubts import Doubt
 from autotask.admin import show
 from autotask.admin.acting import ActingAdmin, Button
 from autotask.admin.moments import DateAndTime
@@ -169,7 +170,10 @@ class PauseAdmin(ActingAdmin):
 
         until = obj.until and (timezone.make_aware(obj.until) if timezone.is_naive(obj.until) else obj.until)
         who = request.user.get_username()
-        pausing.pause(**target(obj.kind, obj.name), until=until, reason=obj.reason, by=who, log=keep_key)
+        what = target(obj.kind, obj.name)
+        doubt = pausing.pause_quietly(**what, until=until, reason=obj.reason, by=who, log=keep_key)
+        if doubt is not None:
+            self.message_user(request, _in_words(doubt), messages.WARNING)
 
     # --- resume -----------------------------------------------------------------------------------------------------
 
@@ -188,3 +192,14 @@ class PauseAdmin(ActingAdmin):
     def buttons(self) -> Sequence[Button]:
         """Return the button on the page of a pause."""
         return (Button("resume", may_pause, self.resume),)
+
+
+def _in_words(doubt: Doubt) -> str:
+    if doubt.kind is Kind.TASK:
+        said = gettext("No task in the code of this process has the name %(name)s.")
+    else:
+        said = gettext("No limit or rate in the code and settings of this process has the name %(name)s.")
+    said %= {"name": doubt.name}
+    if doubt.similar:
+        said += " " + gettext("Did you mean %(names)s?") % {"names": ", ".join(doubt.similar)}
+    return said

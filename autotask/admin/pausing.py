@@ -61,7 +61,7 @@ def _pause(page: ActingAdmin, kind: Kind, request: HttpRequest, records: Sequenc
     name, reason = _name(kind, record), request.POST.get(REASON, "").strip()
     words = gettext("Paused: %(kind)s %(name)s.") % {"kind": KIND_WORDS[kind], "name": name}
     log = page.log_for(request, words, records)
-    pausing.pause(
+    pausing.pause_quietly(
         **target(kind, name), reason=reason, by=request.user.get_username(), log=lambda keys: log([record.pk])
     )
     page.message_user(request, words, messages.SUCCESS)

@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from django.db import transaction
 from django.http import HttpRequest
 
 from autotask.api.auth import Caller
@@ -15,7 +14,7 @@ from autotask.api.problems import Problem
 from autotask.conf import settings
 from autotask.handle import TaskHandle
 from autotask.store import idempotency as store
-from autotask.store.connection import current
+from autotask.store.connection import current, in_transaction
 
 _FORM = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -51,12 +50,15 @@ def once(caller: Caller, key: str, request: Any, make: Callable[[], Handle]) -> 
     fingerprint = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
     if (known := _earlier(caller, key, fingerprint)) is not None:
         return known
+
+    def make_and_keep() -> Handle:
+        handle = make()
+        if not store.keep(connection, caller.id, key, fingerprint, handle.id, settings.API_IDEMPOTENCY_TTL):
+            raise _Taken
+        return handle
+
     try:
-        with transaction.atomic(using=connection.alias):
-            handle = make()
-            if not store.keep(connection, caller.id, key, fingerprint, handle.id, settings.API_IDEMPOTENCY_TTL):
-                raise _Taken
-            return handle
+        return in_transaction(connection, make_and_keep)
     except _Taken:
         known = _earlier(caller, key, fingerprint)
         if known is None:  # It was remembered for so short a time that it is forgotten again.

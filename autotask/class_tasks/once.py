@@ -1,6 +1,5 @@
 """The definition of an AsyncTask: one task for each id, which runs again after its end if need be."""
 
-import contextlib
 import functools
 import inspect
 import uuid
@@ -8,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
-
-from django.db import transaction
 
 from autotask import payload
 from autotask.class_tasks.definition import END_HOOKS, ClassTask, Run, plain
@@ -19,9 +16,10 @@ from autotask.flow import Flow
 from autotask.handle import TaskHandle
 from autotask.options import Options
 from autotask.store import notify, once
-from autotask.store.connection import current
+from autotask.store.connection import current, in_transaction
 from autotask.store.enqueue import NewTask
 from autotask.store.once import Former
+from autotask.store.unique import Stored
 from autotask.task import ClaimedTask, State
 from autotask.task_log import logger_of
 from autotask.values import seconds
@@ -189,18 +187,21 @@ class OnceTask(ClassTask[P, R]):
         """Store the calls whose task has to run, and make all handles those of the tasks of their ids."""
         connection = current()
         by_id = {handle.id: handle for handle in handles}  # of those that were cancelled before the commit, too
-        changed: list[NewTask] = []
-        with transaction.atomic(using=connection.alias) if len(tasks) > 1 else contextlib.nullcontext():
-            # In the order of their keys, so that two such calls do not wait for each other.
-            for task in sorted(tasks, key=lambda task: self.task_id(task.flow)):
-                key = self.key(self.task_id(task.flow))
-                done = once.store(connection, key, self._limit, functools.partial(_in_place_of, task))
-                by_id[task.id].id, by_id[task.id].created = done.id, done.created
-                if done.renewed is not None:
-                    changed.append(done.renewed)
-        if changed:
+        stored = in_transaction(connection, lambda: self._store(*tasks)) if len(tasks) > 1 else self._store(*tasks)
+        for id, done in stored.items():
+            by_id[id].id, by_id[id].created = done.id, done.created
+        if changed := [done.renewed for done in stored.values() if done.renewed is not None]:
             notify.wake_after_commit(connection)
             self._announce(connection, changed, changed)
+
+    def _store(self, *tasks: NewTask) -> dict[uuid.UUID, Stored]:
+        # In the order of their keys, so that two such calls do not wait for each other.
+        return {
+            task.id: once.store(
+                current(), self.key(self.task_id(task.flow)), self._limit, functools.partial(_in_place_of, task)
+            )
+            for task in sorted(tasks, key=lambda task: self.task_id(task.flow))
+        }
 
 
 def _in_place_of(task: NewTask, former: Former | None) -> NewTask:

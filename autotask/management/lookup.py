@@ -1,6 +1,5 @@
 """Find the task for an id or the beginning of one, and the schedule for a name."""
 
-import difflib
 import re
 import uuid
 from argparse import ArgumentParser
@@ -14,7 +13,7 @@ from autotask import agenda, registry
 from autotask.agenda import Entry
 from autotask.management.console import FAILED, NOT_FOUND, Console, failure, open_tables
 from autotask.store import find
-from autotask.texts import advice
+from autotask.texts import advice, similar
 
 T = TypeVar("T")
 
@@ -79,10 +78,7 @@ def _task_of(name: str) -> str:
 
 def meant(name: str, known: Iterable[str]) -> str:
     """Return a suggestion of known names that are like an unknown one; "" if there is none."""
-    # People remember the last part of a name.
-    same_end = [each for each in known if each.rpartition(".")[2] == name.rpartition(".")[2]]
-    close = same_end or difflib.get_close_matches(name, known, 3, cutoff=0.8)
-    return f" (did you mean {' or '.join(map(repr, close[:3]))}?)" if close else ""
+    return similar.meant(similar.similar(name, known))
 
 
 def refuse_unknown_schedules(names: Iterable[str]) -> None:

@@ -4,12 +4,8 @@ from argparse import ArgumentParser
 from collections.abc import Iterable
 from typing import Any
 
-from autotask import registry
-from autotask.flow.plan import present_limits
 from autotask.management.arguments import plain_name
-from autotask.management.console import USAGE, Console, failure
-from autotask.management.lookup import meant
-from autotask.site_limits import site
+from autotask.management.console import USAGE, failure
 
 #: The options, and the keywords of the acts.
 KINDS = ("queue", "task", "limit")
@@ -52,20 +48,3 @@ def described(target: dict[str, Any]) -> str:
     """Return the words for a target: "queue mail"."""
     ((kind, name),) = target.items()
     return kind if kind == "everything" else f"{kind} {name}"
-
-
-def doubt(console: Console, target: dict[str, Any]) -> None:
-    """Complain of a task or a limit that is not in the code of this process. Other code may have it."""
-    definitions = registry.definitions()
-    if "task" in target:
-        name, known = target["task"], {each.name for each in definitions}
-        missing = f"No task in the code of this process has the name {name}"
-    elif "limit" in target:
-        name = target["limit"].partition("(")[0]
-        rates = {each.name for each in definitions if each.options.rate is not None}
-        known = rates | set(present_limits(((each.name, each.options.concurrency) for each in definitions), site()))
-        missing = f"No limit or rate in the code and settings of this process has the name {name}"
-    else:
-        return
-    if name not in known:
-        console.complain(f"{missing}{meant(name, sorted(known))}.")

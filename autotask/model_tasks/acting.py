@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from django.db import models, transaction
+from django.db import connections, models, router
 from django.utils import timezone
 
 from autotask.exceptions import RowBusy
 from autotask.store import find, notify, pull
 from autotask.store.cancel import Cancellation, cancel
-from autotask.store.connection import current
+from autotask.store.connection import current, in_transaction
 from autotask.task import State
 
 if TYPE_CHECKING:
@@ -20,13 +20,16 @@ _CHANGED = ("task_id", "current_step", "step_times", "done_time", "success", "re
 
 def start_again(row: "SimpleTask") -> None:
     """Give a row a new task, which begins at step 1; see :meth:`autotask.model_tasks.SimpleTask.start_again`."""
-    using = row._state.db or current().alias
-    with transaction.atomic(using=using):
+    using = database_to_write(row)
+
+    def begin() -> None:
         fresh = _stopped(row, using)
         fresh.done_time, fresh.task_id = None, None
         fresh.begin()
         _store(fresh, row, using)
         row.task_definition.enqueue_rows([fresh], using)
+
+    in_transaction(connections[using], begin)
 
 
 def run_now(row: "SimpleTask") -> bool:
@@ -40,11 +43,19 @@ def run_now(row: "SimpleTask") -> bool:
 
 def mark_done(row: "SimpleTask") -> None:
     """End a row; see :meth:`autotask.model_tasks.SimpleTask.mark_done`."""
-    using = row._state.db or current().alias
-    with transaction.atomic(using=using):
+    using = database_to_write(row)
+
+    def end() -> None:
         fresh = _stopped(row, using)
         fresh.done_time, fresh.success, fresh.result, fresh.error_message = timezone.now(), None, None, ""
         _store(fresh, row, using)
+
+    in_transaction(connections[using], end)
+
+
+def database_to_write(row: "SimpleTask") -> str:
+    """Return the alias of the database in which a row is changed: not that of a replica from which it was read."""
+    return router.db_for_write(type(row), instance=row)
 
 
 def _stopped(row: "SimpleTask", using: str) -> Any:

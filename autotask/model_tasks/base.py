@@ -106,9 +106,8 @@ class SimpleTask(models.Model):
         using = options.get("using")
         if self._is_doubtful:
             self._look_for_row(using)
-        if not (args or self._is_new() or options.get("force_insert") or options.get("update_fields") is not None) and (
-            using is None or using == self._state.db
-        ):
+        is_plain = not (args or options.get("force_insert") or options.get("update_fields") is not None)
+        if is_plain and not self._is_new() and self._is_in(using):
             left_out = {*OWN, *self.get_deferred_fields()}
             fields = [field for field in self._meta.concrete_fields if not (field.primary_key or field.generated)]
             options["update_fields"] = [field.name for field in fields if field.attname not in left_out]
@@ -153,8 +152,15 @@ class SimpleTask(models.Model):
         """Make this a new row if the transaction that has inserted it was rolled back, so that saving it inserts it again."""
         if self._is_new():
             return
-        if not type(self)._base_manager.using(using or self._state.db).filter(pk=self.pk).exists():
+        if not self._exists(using or acting.database_to_write(self)):
             self._state.adding, self._is_doubtful = True, False
+
+    def _is_in(self, using: str | None) -> bool:
+        """Whether this is a row of the database in which it is saved. It may have been read from a replica of that."""
+        return using is None or using == self._state.db or self._exists(using)
+
+    def _exists(self, using: str) -> bool:
+        return type(self)._base_manager.using(using).filter(pk=self.pk).exists()
 
     def _replaces(self, using: str, force_insert: bool) -> bool:
         """Whether the row has the key of another one, which Django would overwrite; then its task stays."""

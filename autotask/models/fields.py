@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -14,47 +14,43 @@ else:
     Field, Lookup = models.Field, models.Lookup  # cannot be subscripted at run time
 
 
-class NamesField(Field):
-    """Names, as an array in PostgreSQL; as text in other databases, where no rows are stored.
+class _ArrayField(Field):
+    """Values, as an array in PostgreSQL; as text in other databases, where no rows are stored.
 
     Django's ``ArrayField`` would make every project add ``django.contrib.postgres`` to its ``INSTALLED_APPS``.
     """
 
+    array: ClassVar[str]
+
     def db_type(self, connection: BaseDatabaseWrapper) -> str:
         """Return the type of the column."""
-        return "text[]" if connection.vendor == "postgresql" else "text"
+        return self.array if connection.vendor == "postgresql" else "text"
 
     def to_python(self, value: Any) -> Any:
-        """Return the names in the text made by :meth:`value_to_string`."""
+        """Return the values in the text made by :meth:`value_to_string`."""
         return json.loads(value) if isinstance(value, str) else value
 
     def value_to_string(self, obj: models.Model) -> str:
-        """Return the names as JSON, for a fixture."""
+        """Return the values as JSON, for a fixture."""
         return json.dumps(self.value_from_object(obj))
 
 
-class NumbersField(Field):
-    """Whole numbers, as an array in PostgreSQL; as text in other databases, where no rows are stored."""
+class NamesField(_ArrayField):
+    """Names."""
 
-    def db_type(self, connection: BaseDatabaseWrapper) -> str:
-        """Return the type of the column."""
-        return "bigint[]" if connection.vendor == "postgresql" else "text"
-
-    def to_python(self, value: Any) -> Any:
-        """Return the numbers in the text made by :meth:`value_to_string`."""
-        return json.loads(value) if isinstance(value, str) else value
-
-    def value_to_string(self, obj: models.Model) -> str:
-        """Return the numbers as JSON, for a fixture."""
-        return json.dumps(self.value_from_object(obj))
+    array = "text[]"
 
 
-class IdsField(Field):
-    """Ids, as an array in PostgreSQL, with None at places that are empty; as text in other databases, where no rows are stored."""
+class NumbersField(_ArrayField):
+    """Whole numbers."""
 
-    def db_type(self, connection: BaseDatabaseWrapper) -> str:
-        """Return the type of the column."""
-        return "uuid[]" if connection.vendor == "postgresql" else "text"
+    array = "bigint[]"
+
+
+class IdsField(_ArrayField):
+    """Ids, with None at places that are empty."""
+
+    array = "uuid[]"
 
     def to_python(self, value: Any) -> Any:
         """Return the ids in the text made by :meth:`value_to_string`."""

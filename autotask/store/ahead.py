@@ -1,9 +1,8 @@
 """Send a statement, and do something else until its answer is needed. psycopg 3 can do that, psycopg2 cannot."""
 
-import contextlib
 import select
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -30,7 +29,7 @@ class Ahead:
 
         :raises django.db.OperationalError: the connection is broken.
         """
-        with self.connection.wrap_database_errors, _waiting(self.connection):
+        with self.connection.wrap_database_errors, Waiting(self.connection):
             pgconn = self.connection.connection.pgconn
             pgconn.send_query(self._words)
             while pgconn.flush():
@@ -41,7 +40,7 @@ class Ahead:
 
         :raises django.db.DatabaseError: the statement has failed.
         """
-        with self.connection.wrap_database_errors, _waiting(self.connection):
+        with self.connection.wrap_database_errors, Waiting(self.connection):
             pgconn = self.connection.connection.pgconn
             while pgconn.is_busy():
                 _wait(pgconn.socket, select.POLLIN)
@@ -54,14 +53,22 @@ class Ahead:
             return int(found.get_value(0, 0))
 
 
-@contextlib.contextmanager
-def _waiting(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Have the stall watch see since when a thread waits, as it sees that of other statements."""
-    connection.asked_at = time.monotonic()  # type: ignore[attr-defined]  # that of a worker has it
-    try:
-        yield
-    finally:
-        connection.asked_at = None  # type: ignore[attr-defined]
+class Waiting:
+    """Has the stall watch see since when a thread waits, as it sees that of other statements.
+
+    :param connection: of a worker.
+    """
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection: Any = connection  # that of a worker has the attribute
+
+    def __enter__(self) -> None:
+        self._connection.asked_at = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.asked_at = None
 
 
 def _wait(descriptor: int, events: int) -> None:

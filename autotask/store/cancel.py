@@ -3,6 +3,7 @@
 import enum
 import functools
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -39,8 +40,6 @@ kept AS ({kept("gone", error_message="%(reason)s::text")} {model_rows.RETURNING}
 marked AS ({marks.freed("gone")})"""
 
 _TOLD = "\nSELECT name, queue, awaited, coalesce(passed, 0) > 0 FROM gone"
-
-CANCEL_WAITING = _GONE + _TOLD
 
 #: The flow of a task that had none.
 _NO_FLOW = Flow().stored
@@ -95,3 +94,20 @@ def cancel(connection: BaseDatabaseWrapper, id: uuid.UUID, reason: str = "", by:
         if not rows(connection, "SELECT 1 FROM autotask_task WHERE id = %(id)s", {"id": id}):
             break
     return Cancellation.TOO_LATE
+
+
+def end_held(connection: BaseDatabaseWrapper, statement: str, params: Mapping[str, Any] | None = None) -> int:
+    """End held tasks as CANCELLED, and notify those that wait for them; return how many.
+
+    :param statement: keeps the results of the deleted rows, ``gone``.
+    """
+    ended = model_rows.act_with(
+        connection,
+        lambda more: rows(connection, f"{statement}{more}\nSELECT id, name, queue, awaited FROM gone", params),
+        model_rows.written(model_rows.tables.values()),
+    )
+    for id, name, queue, _ in ended:
+        connection.on_commit(functools.partial(tell_cancelled, id, name, queue), robust=True)
+    if awaited := [id for id, _, _, awaited in ended if awaited]:
+        notify.tell_after_commit(connection, {notify.ended_channel(id): "" for id in awaited})
+    return len(ended)

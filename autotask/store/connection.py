@@ -6,12 +6,13 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
 from django.db.backends.utils import CursorWrapper
 from django.db.utils import load_backend
 from django.utils import timezone
@@ -20,6 +21,7 @@ from django.utils.connection import ConnectionDoesNotExist
 from autotask.conf import settings
 from autotask.exceptions import NotPostgreSQL
 from autotask.store import hearing
+from autotask.store.errors import is_conflict
 
 #: With these, libpq notices a peer that is silently gone after about 20 s instead of hours (libpq documentation,
 #: "Parameter Key Words"). The project's own values win.
@@ -52,6 +54,11 @@ GENERIC_PLANS = (("plan_cache_mode", "force_generic_plan", 120000),)
 
 #: Seconds after which a process that waits for results tries the pooler again.
 TRY_AGAIN = 600.0
+
+#: The most times that a transaction of a caller that conflicts with others is run again. Of those that meet, one succeeds.
+MOST_AGAIN = 50
+
+R = TypeVar("R")
 
 #: The same moment with and without a zone.
 _EPOCH, _NAIVE_EPOCH = datetime(1970, 1, 1, tzinfo=UTC), datetime(1970, 1, 1)  # noqa: DTZ001 - that is the point
@@ -287,19 +294,57 @@ def _own(wrapper_class: type[BaseDatabaseWrapper]) -> type[BaseDatabaseWrapper]:
 
 def rows(connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
     """Run one statement and return its rows."""
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params)
-        found: list[tuple[Any, ...]] = cursor.fetchall()
-        return found
+
+    def run() -> list[tuple[Any, ...]]:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            found: list[tuple[Any, ...]] = cursor.fetchall()
+            return found
+
+    return again(connection, run)
 
 
 def execute(
     connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any] | tuple[Any, ...] | None = None
 ) -> int:
     """Run one statement and return the number of rows it touched."""
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params)
-        return int(cursor.rowcount)
+
+    def run() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            return int(cursor.rowcount)
+
+    return again(connection, run)
+
+
+def again(connection: BaseDatabaseWrapper, act: Callable[[], R]) -> R:
+    """Run statements in a transaction; if that is no part of another one and conflicts with others, run it again.
+
+    Sites may have ``default_transaction_isolation = serializable``, and a caller without a transaction of his own cannot know
+    that there is one. A worker's own sessions have another level.
+
+    :param act: does nothing but run the statements.
+    """
+    for _ in range(MOST_AGAIN):
+        try:
+            return act()
+        except OperationalError as error:
+            if not is_conflict(error) or keeps_session(connection) or not is_alone(connection):
+                raise
+    return act()
+
+
+def in_transaction(connection: BaseDatabaseWrapper, act: Callable[[], R], *, savepoint: bool = True) -> R:
+    """Run statements in a transaction, or in the caller's; see :func:`again`.
+
+    :param savepoint: whether that of the caller is as before if they fail.
+    """
+
+    def run() -> R:
+        with transaction.atomic(using=connection.alias, savepoint=savepoint):
+            return act()
+
+    return again(connection, run)
 
 
 def is_alone(connection: BaseDatabaseWrapper) -> bool:
@@ -307,7 +352,8 @@ def is_alone(connection: BaseDatabaseWrapper) -> bool:
     if connection.in_atomic_block or not connection.get_autocommit():
         return False
     # Django has the connection open by now. Asking the driver costs no round trip; IDLE is 0 in both drivers.
-    return not connection.connection.info.transaction_status
+    raw = connection.connection
+    return not (raw.pgconn if is_psycopg3 else raw.info).transaction_status
 
 
 @overload

@@ -3,11 +3,11 @@
 import uuid
 from collections.abc import Sequence
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import arrays
-from autotask.store.connection import rows
+from autotask.store.connection import in_transaction, rows
 from autotask.store.prune import SETTLED
 
 # A row that somebody else has locked is being retried, discarded or pruned: nobody waits for it, so two that act on many rows
@@ -30,8 +30,7 @@ def discard(connection: BaseDatabaseWrapper, ids: Sequence[uuid.UUID]) -> list[u
     Left are those whose mails and webhooks are still to be sent, and those to which a foreign key of the site refers.
     """
     try:
-        with transaction.atomic(using=connection.alias):
-            return _discarded(connection, ids)
+        return in_transaction(connection, lambda: _discarded(connection, ids))
     except IntegrityError:
         if len(ids) == 1:
             return []

@@ -17,7 +17,7 @@ from autotask.flow.plan import Throttle
 from autotask.store import addressee, arrays, claims, columns, marks, ready
 from autotask.store.columns import Carried, MaybeMoment, MaybeSeconds, Seconds
 from autotask.store.connection import execute, rows
-from autotask.store.prepared import rows_for_caller
+from autotask.store.prepared import bare_rows_for_caller
 from autotask.task import BACKGROUND
 
 
@@ -287,7 +287,7 @@ def insert_handing(connection: BaseDatabaseWrapper, task: NewTask, words: str) -
     """
     line = lines.current()
     params = {**_named(task), "words": words, "mark": line.mark, "secret": line.secret}
-    rows_for_caller(connection, NOW_HANDING, params)
+    bare_rows_for_caller(connection, NOW_HANDING, params)
 
 
 def insert_claimed(connection: BaseDatabaseWrapper, task: NewTask, worker_id: uuid.UUID) -> int:
@@ -324,7 +324,7 @@ def insert_flowing(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], te
     """
     if len(tasks) == 1 and tasks[0].kind.is_plain and not (flow := tasks[0].any_flow).gates:
         params = {**_named(tasks[0]), "flow": flow.stored, "unique_key": flow.unique_key}
-        stored = rows_for_caller(connection, NOW_UNLESS_TAKEN_TELLING if telling else NOW_UNLESS_TAKEN, params)
+        stored = bare_rows_for_caller(connection, NOW_UNLESS_TAKEN_TELLING if telling else NOW_UNLESS_TAKEN, params)
         return {tasks[0].id} if stored else set()
     parts = list(parted(tasks))
     with transaction.atomic(using=connection.alias) if len(parts) > 1 else contextlib.nullcontext():

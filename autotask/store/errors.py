@@ -31,10 +31,12 @@ _CLASSES = {
     ),
 }
 
+#: The session was ended by idle_in_transaction_session_timeout, or by transaction_timeout.
+_OVERLONG = ("25P03", "25P04")
+
 _CODES = {
     "25006": Trouble.OUTAGE,  # read-only: a standby, or a disk that is nearly full at many hosts
-    "25P03": Trouble.OUTAGE,  # the session was ended by idle_in_transaction_session_timeout
-    "25P04": Trouble.OUTAGE,  # or by transaction_timeout
+    **dict.fromkeys(_OVERLONG, Trouble.OUTAGE),
     "40002": Trouble.REFUSED,  # a deferred constraint
     "55006": Trouble.OUTAGE,  # the object is in use
     _LOCK_NOT_AVAILABLE: Trouble.LOCKED,
@@ -91,6 +93,11 @@ def is_locked(error: BaseException) -> bool:
 def is_timeout(error: BaseException) -> bool:
     """Whether a statement timed out or was cancelled."""
     return sqlstate(error) == _QUERY_CANCELED
+
+
+def is_overlong(error: BaseException) -> bool:
+    """Whether the server has ended the session because its transaction took too long, as it would do the next time, too."""
+    return sqlstate(error) in _OVERLONG
 
 
 def is_conflict(error: BaseException) -> bool:

@@ -1,13 +1,8 @@
 """End held tasks whose time has passed, at whichever gate they wait: for other tasks, the worker that claims them does that."""
 
-import functools
-import uuid
-
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.signals import tell_cancelled
-from autotask.store import cancel, marks, model_rows, notify
-from autotask.store.connection import rows
+from autotask.store import cancel, marks, model_rows
 
 #: The most tasks that one statement ends.
 PIECE = 500
@@ -26,8 +21,6 @@ WITH gone AS (
 kept AS ({cancel.kept("gone", error_message="'expired: it was held for longer than its time'")} {model_rows.RETURNING}),
 marked AS ({marks.freed("gone")})"""
 
-_TOLD = "\nSELECT id, name, queue, awaited FROM gone"
-
 #: The seconds until the first of them expires; NULL: none does. A part of another statement.
 UNTIL_NEXT = """
 SELECT extract(epoch FROM t.expires_at - statement_timestamp())::float8 FROM autotask_task t
@@ -37,14 +30,4 @@ WHERE t.state = 8 AND t.expires_at IS NOT NULL ORDER BY t.expires_at LIMIT 1
 
 def end(connection: BaseDatabaseWrapper) -> int:
     """End up to :data:`PIECE` held tasks that have expired, as CANCELLED; return how many."""
-    ended = model_rows.act_with(
-        connection,
-        lambda more: rows(connection, f"{_GONE}{more}{_TOLD}"),
-        model_rows.written(model_rows.tables.values()),
-    )
-    for id, name, queue, _ in ended:
-        connection.on_commit(functools.partial(tell_cancelled, id, name, queue), robust=True)
-    awaited: list[uuid.UUID] = [id for id, _, _, awaited in ended if awaited]
-    if awaited:
-        notify.tell_after_commit(connection, {notify.ended_channel(id): "" for id in awaited})
-    return len(ended)
+    return cancel.end_held(connection, _GONE)

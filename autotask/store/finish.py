@@ -12,7 +12,7 @@ from autotask.store import arrays, claims, ends, model_rows, notify, slots
 from autotask.store.ahead import Ahead
 from autotask.store.connection import rows, text
 from autotask.store.model_rows import RowTable
-from autotask.store.prepared import prepared_ahead, prepared_rows
+from autotask.store.prepared import bare_rows, prepared_ahead, prepared_rows
 from autotask.store.progress import Claim
 from autotask.task import State
 
@@ -233,8 +233,10 @@ def _end_handing_on(
 def _end_one(
     connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], terms: _Terms, telling: bool
 ) -> tuple[Any, ...]:
-    sql = ends.END_ONE if telling else ends.END_ONE_QUIETLY
-    return terms.run(connection, sql, _values(outcomes[0], terms))
+    values = _values(outcomes[0], terms)
+    if telling and not terms.in_snapshot:
+        return bare_rows(connection, ends.END_ONE, values)[0]  # as nearly always; only its number is read
+    return terms.run(connection, ends.END_ONE if telling else ends.END_ONE_QUIETLY, values)
 
 
 def retry(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], *, now: float, over: Sequence[int] = ()) -> int:

@@ -10,7 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.exceptions import AlreadyEnqueued
 from autotask.store import claims, columns, enqueue, marks, ready
-from autotask.store.connection import execute, rows
+from autotask.store.connection import execute, in_transaction, rows
 from autotask.store.enqueue import NewTask
 from autotask.store.unique import TRIES, Stored
 
@@ -94,17 +94,20 @@ def store(connection: BaseDatabaseWrapper, key: str, limit: float | None, make: 
     """
     if (former := find(connection, key, limit)) is not None and not former.again:
         return Stored(former.id, False)
-    with transaction.atomic(using=connection.alias):
-        # Calls for the same key wait for the end of this transaction, and then see what it has stored. Without the lock,
-        # two of them could both find a finished task that is to run again, or none.
-        execute(connection, LOCK, {"locks": _LOCKS, "key": key})
-        for _ in range(TRIES):
-            former = find(connection, key, limit)
-            if former is not None and not former.again:
-                return Stored(former.id, False)
-            task = make(former)
-            if _put(connection, task, former):
-                return Stored(task.id, True, task)
+    return in_transaction(connection, lambda: _store(connection, key, limit, make))
+
+
+def _store(connection: BaseDatabaseWrapper, key: str, limit: float | None, make: Make) -> Stored:
+    # Calls for the same key wait for the end of this transaction, and then see what it has stored. Without the lock,
+    # two of them could both find a finished task that is to run again, or none.
+    execute(connection, LOCK, {"locks": _LOCKS, "key": key})
+    for _ in range(TRIES):
+        former = find(connection, key, limit)
+        if former is not None and not former.again:
+            return Stored(former.id, False)
+        task = make(former)
+        if _put(connection, task, former):
+            return Stored(task.id, True, task)
     raise AlreadyEnqueued(name=task.kind.name, key=key, id="that ends again and again")
 
 

@@ -1,13 +1,10 @@
 """Limits whose tasks do not want to wait: drop them, or cancel those that run."""
 
-import functools
-import uuid
 from collections.abc import Mapping
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.signals import tell_cancelled
-from autotask.store import cancel, marks, model_rows, notify
+from autotask.store import cancel, marks, model_rows
 from autotask.store.connection import rows
 
 #: The message of dropped tasks.
@@ -19,7 +16,7 @@ PIECE = 500
 _SAYS = "t.flow->'gates'->t.passed->>'when_full'"
 
 # A task that has begun, and waits for another attempt, is not dropped.
-_GONE = f"""
+_DROPPED = f"""
 WITH gone AS (
     DELETE FROM autotask_task t
     WHERE t.id = ANY(ARRAY(
@@ -31,10 +28,6 @@ WITH gone AS (
 ),
 kept AS ({cancel.kept("gone", error_message=f"'{LIMIT_REACHED}'")} {model_rows.RETURNING}),
 marked AS ({marks.freed("gone")})"""
-
-_DROPPED = "\nSELECT id, name, queue, awaited FROM gone"
-
-DROP = _GONE + _DROPPED
 
 # Of those that wait, the newest ones stay, as many as there are slots. For each of them, the oldest one that has a slot is
 # cancelled; if that was done before, it only learns who gets its slot now.
@@ -61,7 +54,7 @@ def clear(connection: BaseDatabaseWrapper, gate: str, present: Mapping[str, int]
 
     :param present: the current numbers of slots, by the bases of limits.
     """
-    while _drop(connection, gate) == PIECE:
+    while cancel.end_held(connection, _DROPPED, {"gate": gate}) == PIECE:
         pass
     name = gate.partition(":")[2]
     base = name.partition("(")[0]
@@ -72,17 +65,3 @@ def clear(connection: BaseDatabaseWrapper, gate: str, present: Mapping[str, int]
             else f"task {by} waits for a slot of {name} instead"
         )
         cancel.cancel(connection, id, f"cancelled: {what}")
-
-
-def _drop(connection: BaseDatabaseWrapper, gate: str) -> int:
-    dropped = model_rows.act_with(
-        connection,
-        lambda more: rows(connection, f"{_GONE}{more}{_DROPPED}", {"gate": gate}),
-        model_rows.written(model_rows.tables.values()),
-    )
-    for id, name, queue, _ in dropped:
-        connection.on_commit(functools.partial(tell_cancelled, id, name, queue), robust=True)
-    awaited: list[uuid.UUID] = [id for id, _, _, awaited in dropped if awaited]
-    if awaited:
-        notify.tell_after_commit(connection, {notify.ended_channel(id): "" for id in awaited})
-    return len(dropped)

@@ -208,6 +208,8 @@ CASE WHEN live.executor = 'background' THEN (
     FROM autotask_background b WHERE live.name = 'background:' || b.name
 ) END"""
 
+# The planner does not know that a task is in one claim at most. Without LIMIT, it would expect every part for many rows, and with
+# jit compile the statement, which takes seconds.
 SITUATION = f"""
 WITH found AS MATERIALIZED (
     {read.LIVE} WHERE id = %(id)s UNION ALL {read.WITHOUT_VALUE} WHERE id = %(id)s
@@ -220,7 +222,7 @@ live AS MATERIALIZED (
     FROM autotask_task t
     LEFT JOIN autotask_running r ON r.id = t.id
     LEFT JOIN autotask_ready y ON {ready.IS_OF.replace("r.", "y.")}
-    WHERE t.id = %(id)s
+    WHERE t.id = %(id)s LIMIT 1
 ),
 lately AS MATERIALIZED (
     SELECT name, worker_id, started_at, ended_at FROM (

@@ -1,17 +1,17 @@
 """Store calls that other calls may stand in for: unique, throttled and debounced ones."""
 
+import functools
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.exceptions import AlreadyEnqueued
 from autotask.flow.plan import Throttle
 from autotask.store import arrays, columns, draws, enqueue, many, marks, ready
-from autotask.store.connection import rows
+from autotask.store.connection import in_transaction, rows
 from autotask.store.enqueue import NewTask
 
 #: Makes the call of a new task that of a stored one: with its id, and signed for it. The last argument is the stored
@@ -143,13 +143,18 @@ def store(
     if len(tasks) == 1 and not tokens and not terms.merges:
         return _insert(connection, tasks, terms, telling)
     # With a savepoint if the call may be refused, or a function that merges may fail, and the caller continues.
-    with transaction.atomic(using=connection.alias, savepoint=terms.merges or terms.on_conflict == "raise"):
-        late = draws.draw(connection, tokens, [task.id for task in tasks]) if tokens else {}
-        taken = [
-            _Taken(task, late[task.id], by.key) for task, by in zip(tasks, tokens, strict=False) if task.id in late
-        ]
-        found = _answer(connection, taken, terms)
-        return found | _insert(connection, [task for task in tasks if task.id not in late] if late else tasks, terms)
+    may_fail = terms.merges or terms.on_conflict == "raise"
+    store_them = functools.partial(_draw_and_insert, connection, tasks, terms, tokens)
+    return in_transaction(connection, store_them, savepoint=may_fail)
+
+
+def _draw_and_insert(
+    connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Terms, tokens: Sequence[Throttle]
+) -> dict[uuid.UUID, Stored]:
+    late = draws.draw(connection, tokens, [task.id for task in tasks]) if tokens else {}
+    taken = [_Taken(task, late[task.id], by.key) for task, by in zip(tasks, tokens, strict=False) if task.id in late]
+    found = _answer(connection, taken, terms)
+    return found | _insert(connection, [task for task in tasks if task.id not in late] if late else tasks, terms)
 
 
 class _Taken(NamedTuple):

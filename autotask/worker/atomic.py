@@ -15,10 +15,11 @@ from autotask.conf import settings
 from autotask.context import Progress, TaskContext
 from autotask.store import finish, model_rows, progress, steps
 from autotask.store.connection import current, rows
-from autotask.store.errors import is_conflict, is_outage
+from autotask.store.errors import is_conflict, is_outage, is_overlong, sqlstate
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask
 from autotask.worker import rows_of_tasks
+from autotask.worker.durations import Durations
 from autotask.worker.gates import present
 from autotask.worker.hygiene import is_open
 from autotask.worker.outcome import Advanced, RunAgain
@@ -63,6 +64,8 @@ def run(
             if task.at_most_once or context.should_stop:
                 raise
             if cut:
+                if transaction.took_too_long(error):
+                    raise
                 _count_cut(task, error)
                 raise RunAgain from error  # If it was committed all the same, the release will have no effect.
             if not is_conflict(error) or again >= MOST_AGAIN:
@@ -81,6 +84,7 @@ class _Transaction:
         self._raw: Any = None
         self._said: Progress | None = None
         self._asked = False
+        self._durations = Durations()
         self.ended: Outcome | Advanced | None = None
 
     def run(self, function: Callable[[], Outcome | Advanced]) -> Outcome | Advanced:
@@ -94,6 +98,7 @@ class _Transaction:
                 with current().execute_wrapper(self._ask):
                     ended = function()
                 self._refuse_ended()
+                self._durations.note_pause()
                 self._record(ended)
         except ClaimLost:
             return ended  # The recorder will find and log the same.
@@ -121,16 +126,33 @@ class _Transaction:
         """Whether the error comes from a connection that was cut, or could not be made."""
         return is_outage(error) if self._raw is None else bool(self._raw.closed)
 
+    def took_too_long(self, error: Exception) -> bool:
+        """Whether the server has ended the session, as it would do the next time, since the transaction took too long."""
+        if is_overlong(error):
+            return True
+        if sqlstate(error):
+            return False
+        # psycopg2 says only that the connection was closed.
+        try:
+            current().close()
+            return self._durations.exceed(current())
+        except (DatabaseError, InterfaceError):
+            return False
+
     def _begin(self) -> None:
         self._raw = current().connection
         if _sees_a_snapshot():
             # At that level, a row that somebody has changed since the beginning can no longer be changed. So only the task
             # itself may write its progress, at its end.
             self._context.report_to(self._note)
+        if is_open(current()):
+            self._durations.note_answer()
 
     def _ask(self, execute: Callable[..., Any], *args: Any) -> Any:
         self._refuse_ended()
+        self._durations.note_pause()
         result = execute(*args)
+        self._durations.note_answer()
         self._asked = True
         return result
 

@@ -85,6 +85,10 @@ class News:
         self._look()
         return woken
 
+    def yield_lock(self, seconds: float) -> None:
+        """Leave Python's lock to other threads, until there is something to read: the next sleep reads it."""
+        self._wakeup.wait(seconds, self._listening.fileno())
+
     def has_come(self) -> bool:
         """Read the notifications, and return whether something was enqueued since the last look."""
         self._wakeup.sleep(0)

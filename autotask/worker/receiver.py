@@ -27,6 +27,9 @@ from autotask.worker.shutdown import Shutdown
 
 logger = logging.getLogger("autotask.worker")
 
+#: Seconds for which the loop leaves Python's lock to the threads that begin tasks: it has less to do, and both need it at once.
+TO_BEGIN = 0.001
+
 #: The most tasks that came by NOTIFY and are remembered.
 MOST_TOLD = 10_000
 
@@ -69,7 +72,18 @@ class Receiver:
 
     def accept(self) -> bool:
         """Take tasks that were handed over, and calls for background workers; return whether there were any."""
+        if not self.wakeup.handed:
+            return False
         bodies, self.wakeup.handed = self.wakeup.handed, []
+        try:
+            self._accept(bodies)
+            self.claimer.news.yield_lock(TO_BEGIN)
+        finally:
+            if self.claimer.threads.pool.outstanding():
+                self.claimer.placement.watch.begin()
+        return True
+
+    def _accept(self, bodies: Sequence[bytes]) -> None:
         for body in bodies:
             if (name := handover.called_for(body)) is not None:
                 self.caretaker.message(name)
@@ -88,7 +102,6 @@ class Receiver:
             mine = offer.worker_id == self.registration.id and self.offers.accept(offer.number)
             if not (mine and not self.shutdown.is_requested() and self._place(task)):
                 self._release(task)
-        return bool(bodies)
 
     def _accept_told(self, task: ClaimedTask) -> None:
         """Take a task or a message that a caller in another process has stored as claimed by this worker."""
@@ -99,7 +112,7 @@ class Receiver:
         if background.of_message(task.name) is None:
             self.claimer.was_told_now()
             # Two callers may have chosen this worker at once: the second task must not wait here while another worker is idle.
-            has_room = self.claimer.threads.free() > 0
+            has_room = not self.held or self.claimer.threads.free() > 0
         if not has_room or task.worker_id is None or self.shutdown.is_requested() or not self._place(task):
             self._release(task)
 

@@ -18,7 +18,7 @@ HOWTOS = sorted((DOCS / "howto").glob("*.rst"))
 #: All pages but the tables that programs write.
 READ = [ROOT / "CHANGELOG.rst", *(page for page in pages() if not re.search("_figures$", page.stem))]
 
-#: The pages that a newcomer reads first, and those that say how to do something.
+#: The pages that a newcomer reads first, those that say how to do something, and the one that says how it works.
 NEWCOMERS = [
     ROOT / "README.rst",
     *(
@@ -26,6 +26,7 @@ NEWCOMERS = [
         for name in ("index", "is_it_for_you", "quickstart", "states", "troubleshooting", "tutorial")
     ),
     *HOWTOS,
+    DOCS / "explanation/how_it_works.rst",
 ]
 
 #: Constructions to avoid, with better ones.

@@ -6,15 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 from django.utils import timezone
 
-from autotask import acts
-from autotask.acts import schedules
+from autotask.acts import pausing, schedules
 from autotask.acts.answers import Refusal
 from autotask.agenda import Entry
 from autotask.management.arguments import duration, moment
 from autotask.management.console import USAGE, Console, failure, operator
 from autotask.management.lookup import for_each_schedule, refuse_unknown_schedules
 from autotask.management.subcommand import Subcommand
-from autotask.management.targets import add_targets, described, doubt, targets
+from autotask.management.targets import add_targets, described, targets
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -58,9 +57,10 @@ def run(
     if found:
         refuse_unknown_schedules(names)
     for target in found:
-        acts.pause(**target, until=end, reason=reason, by=who)
+        doubt = pausing.pause_quietly(**target, until=end, reason=reason, by=who)
         console.say(f"{described(target)} is paused{_until(end)}")
-        doubt(console, target)
+        if doubt:
+            console.complain(str(doubt))
     if names:
         for_each_schedule(console, names, lambda entry: _pause(entry, who))
 

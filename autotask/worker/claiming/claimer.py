@@ -127,10 +127,16 @@ class Claimer:
         threads.ask_for_wake()
 
     def accept(self, task: ClaimedTask) -> bool:
-        """Take a task that was handed over, if there is room now."""
-        if not self.may_claim() or self.quarantine.runs_alone or self.claims.paused.stops(task) or not self.room():
+        """Take a task that was handed over, if there is room now.
+
+        The caller has the watch begin, as soon as the thread that runs the task has begun.
+        """
+        if not self.may_claim() or self.quarantine.runs_alone or self.claims.paused.stops(task):
             return False
-        self.placement.place([task], self.threads.pool)
+        # One that holds nothing has room, unless it has taken all of its tasks.
+        if not (self.room() if self.held else self.placement.recycling.left(1)):
+            return False
+        self.placement.put([task], self.threads.pool)
         return True
 
     def was_told_now(self) -> None:

@@ -30,7 +30,12 @@ class Placement:
     recycling: Recycling
 
     def place(self, claimed: Sequence[ClaimedTask], pool: Pool[ClaimedTask]) -> None:
-        """Hold claims, and submit them to a pool."""
+        """Hold claims, submit them to a pool, and have the watch look at them."""
+        self.put(claimed, pool)
+        self.watch.begin()
+
+    def put(self, claimed: Sequence[ClaimedTask], pool: Pool[ClaimedTask]) -> None:
+        """Do so without the watch: the caller has it begin."""
         self.recycling.take(len(claimed))
         self.recorder.burden.take(claimed)
         self.held.add(claimed)
@@ -45,7 +50,6 @@ class Placement:
                     pool.submit(task)
                 except Exception as error:
                     self._release_refused([task], error)
-        self.watch.begin()
         self.recorder.get_ready()  # last, so that the tasks do not wait for it
 
     def _release_refused(self, tasks: Sequence[ClaimedTask], error: Exception) -> None:

@@ -148,7 +148,7 @@ class ThreadPool(Waiting[T]):
     def outstanding(self) -> int:
         """Return the number of submitted items that have not finished."""
         # In this order: an item is never counted only as finished.
-        finished = sum(place.finished for place in self.places)
+        finished = sum([place.finished for place in self.places])
         return self._submitted + self._followed - finished
 
     def running(self) -> list[Run[T]]:
@@ -186,7 +186,8 @@ class ThreadPool(Waiting[T]):
 
     def busy_seconds(self) -> tuple[int, float]:
         """Return the number of finished items, and their total run time in seconds."""
-        return sum(place.finished for place in self.places), sum(place.seconds for place in self.places)
+        places = self.places
+        return sum([place.finished for place in places]), sum([place.seconds for place in places])
 
     def close(self) -> None:
         """Let each thread end when there is nothing left for it to do. One whose item never comes back ends with the process."""

@@ -72,6 +72,22 @@ def test_something_is_paused_with_a_form(admin):
     assert acts.pauses()[0].until is None
 
 
+def test_a_name_that_the_code_does_not_have_is_paused_and_doubted(admin, settings):
+    said = messages(admin, admin.post(f"{PAUSES}add/", fill_in("task", add.name)))
+    assert len(said) == 1
+    said = messages(admin, admin.post(f"{PAUSES}add/", fill_in("task", f"{add.name}x")))
+    assert f"No task in the code of this process has the name {add.name}x. Did you mean {add.name}" in said[0]
+    settings.AUTOTASK_LIMITS = {"openai": 2}
+    said = messages(admin, admin.post(f"{PAUSES}add/", fill_in("limit", "opnai(tenant_id=7)")))
+    words = "No limit or rate in the code and settings of this process has the name opnai. Did you mean openai?"
+    assert words in said
+    assert [(kind, name) for kind, name, *_ in paused()] == [
+        ("limit", "opnai(tenant_id=7)"),
+        ("task", add.name),
+        ("task", f"{add.name}x"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("data", "field", "words"),
     [

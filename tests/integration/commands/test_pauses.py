@@ -128,8 +128,30 @@ def test_mistakes_are_refused_with_what_was_expected(words, said):
 def test_a_name_that_the_code_does_not_have_is_paused_and_doubted():
     shown = manage("pause", "--task", f"{add.name}x")
     assert shown.code == 0
-    assert f"No task in the code of this process has the name {add.name}x (did you mean '{add.name}'" in shown.err
+    said = f"No task in the code of this process has the name {add.name}x (did you mean '{add.name}'"
+    assert shown.err.count(said) == 1
     assert paused() == [("task", f"{add.name}x")]
+
+
+def test_a_name_that_the_code_does_not_have_is_doubted_in_the_answer_and_in_the_log(caplog):
+    with caplog.at_level("WARNING", logger="autotask"):
+        assert acts.pause(task=add.name) is None
+        assert acts.pause(queue="anything") is None
+        assert acts.pause(everything=True) is None
+        assert caplog.messages == []
+        doubt = acts.pause(task=f"{add.name}x")
+    said = f"No task in the code of this process has the name {add.name}x (did you mean '{add.name}'"
+    assert str(doubt).startswith(said) and doubt.similar[0] == add.name
+    assert caplog.messages == [f"task {add.name}x is paused. {doubt}"]
+    assert ("task", f"{add.name}x") in paused()
+
+
+def test_a_limit_that_nothing_has_is_doubted_by_its_name_without_its_key(settings, caplog):
+    settings.AUTOTASK_LIMITS = {"openai": 2}
+    assert acts.pause(limit="openai(tenant_id=7)") is None
+    said = "No limit or rate in the code and settings of this process has the name opnai (did you mean 'openai'?)."
+    assert str(acts.pause(limit="opnai(tenant_id=7)")) == said
+    assert caplog.messages == [f"limit opnai(tenant_id=7) is paused. {said}"]
 
 
 def test_a_limit_that_nothing_has_is_paused_and_doubted(settings):

@@ -20,6 +20,10 @@ FEW_ROWS = 1000
 #: How often a statement is executed for its plan.
 TIMES = 3
 
+#: PostgreSQL compiles a statement that it expects to cost more, if jit is on: this may take seconds, whatever is found.
+#: The default of jit_above_cost.
+COMPILED_ABOVE = 100_000
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -29,6 +33,7 @@ class Plan:
     :ivar buffers: pages that were looked at, in memory or not.
     :ivar sorted: rows that went through the largest sort; 0 without one.
     :ivar discarded: rows that were read and did not fit, over all scans and joins.
+    :ivar cost: what the planner expected, in its own units.
     """
 
     sql: str
@@ -36,6 +41,7 @@ class Plan:
     buffers: int
     sorted: int
     discarded: int
+    cost: float
 
     @property
     def indexes(self) -> set[str]:
@@ -89,6 +95,12 @@ def assert_cheap(plans: list[Plan], *, index: str, buffers: int, avoids: str = "
     assert not avoids or avoids not in used, f"{avoids} was used: {plans}"
     assert max(plan.sorted for plan in plans) <= FEW_ROWS, f"a table was sorted: {plans}"
     assert sum(plan.buffers for plan in plans) <= buffers, f"more than {buffers} pages were read: {plans}"
+    assert_not_compiled(plans)
+
+
+def assert_not_compiled(plans: list[Plan], *, times: int = 1) -> None:
+    """Assert that PostgreSQL would compile none of the statements, even if there were *times* as many rows."""
+    assert max(plan.cost for plan in plans) * times <= COMPILED_ABOVE, f"PostgreSQL would compile a statement: {plans}"
 
 
 def _plan(sql: str, report: Any) -> Plan:
@@ -105,6 +117,7 @@ def _plan(sql: str, report: Any) -> Plan:
         discarded=sum(
             _times(node, "Rows Removed by Filter") + _times(node, "Rows Removed by Join Filter") for node in nodes
         ),
+        cost=root["Total Cost"],
     )
 
 

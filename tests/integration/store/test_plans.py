@@ -46,7 +46,7 @@ from autotask.store.situation import read_situation
 from autotask.task import ClaimedTask, State
 from tests.integration.store import crowd
 from tests.integration.store.crowd import SATURATED, Crowd
-from tests.integration.store.plans import assert_cheap, explained
+from tests.integration.store.plans import assert_cheap, assert_not_compiled, explained
 from tests.integration.store.shapes import count, new_task, outcome, put, sign_on, state, take
 
 pytestmark = pytest.mark.django_db
@@ -437,6 +437,7 @@ def test_gauges_are_read_from_indexes(crowded):
         gauges.queues(current())
     assert not any(plan.walked for plan in plans), f"whole tables were read: {plans}"
     assert sum(plan.buffers for plan in plans) <= 40_000, plans
+    assert_not_compiled(plans, times=10)
 
 
 def test_a_task_is_explained_from_indexes(crowded):
@@ -451,6 +452,7 @@ def test_a_task_is_explained_from_indexes(crowded):
     assert [plan.buffers <= most for plan, most in zip(plans, (26_000, 6000, 6000, 6000), strict=True)] == [True] * 4, (
         plans
     )
+    assert_not_compiled(plans)
 
 
 #: What a worker does again and again.

@@ -2,15 +2,16 @@
 
 import contextlib
 import os
+import uuid
 
 import pytest
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from autotask.store import claim, prepared
 from autotask.store.claim import BoundedLane, Lane
 from autotask.store.connection import current, dedicated, execute, rows
-from autotask.store.prepared import prepared_ahead, prepared_rows, rows_for_caller
+from autotask.store.prepared import bare_rows, bare_rows_for_caller, prepared_ahead, prepared_rows, rows_for_caller
 from tests.integration.store.shapes import put, sign_on
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -246,6 +247,104 @@ def test_where_the_server_binds_a_caller_prepares_nothing(caller):
     finally:
         del caller.settings_dict["OPTIONS"]["server_side_binding"]
         caller.close()
+
+
+SAID = (
+    "SELECT %(words)s::text, %(value)s::bytea, %(number)s::bigint, %(seconds)s::float8, %(id)s::uuid, %(nothing)s::text"
+)
+
+
+def said(**changes):
+    """Return arguments of every type that can be bound."""
+    some = {
+        "words": "it's ü %s",
+        "value": b"\0\xff",
+        "number": -7,
+        "seconds": 0.1,
+        "id": uuid.UUID(int=5),
+        "nothing": None,
+    }
+    return some | changes
+
+
+def kept(connection, params, *, run=rows_for_caller):
+    """Run a statement often, and return what arrived at the server each time, as texts."""
+    sql = f"SELECT row_to_json(said)::text FROM ({SAID}) AS said (words, value, number, seconds, id, nothing)"
+    found = [run(connection, sql, params) for _ in range(prepared.OFTEN + 2)]
+    texts = [value.decode() if isinstance(value, bytes) else value for ((value,),) in found]
+    return texts
+
+
+@pytest.mark.parametrize("params", [said(), said(words=""), said(words=None), said(number=2**40), said(seconds=1e-300)])
+def test_bound_arguments_arrive_as_literals_do(own, caller, params):
+    literal = kept(own.wrapper, params, run=prepared_rows)
+    assert (
+        set(literal)
+        == set(kept(caller, params, run=bare_rows_for_caller))
+        == set(kept(own.wrapper, params, run=bare_rows))
+    )
+    assert len(set(literal)) == 1
+
+
+def test_bare_rows_that_have_numbers_are_read_by_int(own):
+    found = [bare_rows(own.wrapper, "SELECT %(number)s::bigint, 2", {"number": 1}) for _ in range(prepared.OFTEN + 1)]
+    assert [[int(value) for value in row] for (row,) in found] == [[1, 2]] * len(found)
+
+
+def test_who_wraps_statements_sees_those_with_bound_arguments(caller):
+    # Given
+    seen = []
+
+    def note(execute, sql, params, many, context):
+        seen.append(sql)
+        return execute(sql, params, many, context)
+
+    for _ in range(prepared.OFTEN + 1):
+        bare_rows_for_caller(caller, ASK, {"number": 1, "texts": []})
+
+    # When
+    with caller.execute_wrapper(note):
+        bare_rows_for_caller(caller, ASK, {"number": 1, "texts": []})
+
+    # Then
+    assert len(seen) == 1
+
+
+def test_an_argument_that_cannot_be_bound_is_written_as_a_literal(own):
+    found = [bare_rows(own.wrapper, ASK, {"number": 1, "texts": ["a", "b"]}) for _ in range(prepared.OFTEN + 1)]
+    assert found == [[(1, ["a", "b"], 1)]] * len(found)
+
+
+def test_a_text_that_the_server_cannot_store_is_refused_and_not_cut_off(own):
+    for _ in range(prepared.OFTEN + 1):
+        bare_rows(own.wrapper, "SELECT length(%(words)s::text)", {"words": "before"})
+    with pytest.raises((ValueError, DatabaseError)):
+        bare_rows(own.wrapper, "SELECT length(%(words)s::text)", {"words": "before\0after"})
+
+
+def test_a_statement_with_bound_arguments_that_fails_raises_what_django_raises(caller):
+    # Given
+    sql = "SELECT 1 / %(number)s::int"
+    for _ in range(prepared.OFTEN + 1):
+        bare_rows_for_caller(caller, sql, {"number": 1})
+
+    # When, then
+    with pytest.raises(DatabaseError, match="division by zero"):
+        bare_rows_for_caller(caller, sql, {"number": 0})
+    assert len(bare_rows_for_caller(caller, sql, {"number": 1})) == 1
+
+
+def test_what_was_prepared_and_is_gone_is_run_with_literals(caller):
+    # Given
+    for _ in range(prepared.OFTEN + 1):
+        bare_rows_for_caller(caller, "SELECT %(number)s::int", {"number": 1})
+
+    # When
+    execute(caller, "DISCARD ALL")
+
+    # Then
+    found = [bare_rows_for_caller(caller, "SELECT %(number)s::int", {"number": n}) for n in range(prepared.OFTEN + 2)]
+    assert [int(value) for ((value,),) in found] == list(range(len(found)))
 
 
 @pytest.mark.skipif(not is_psycopg3, reason="only psycopg 3 can send ahead")

@@ -1,6 +1,7 @@
 """Atomic tasks whose transactions conflict with others, or are cut; see test_atomic.py."""
 
 import threading
+import time
 
 from django.db import connection, transaction
 
@@ -78,6 +79,16 @@ def cut(name: str, times: int) -> int:
     if begin(name) <= times:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    return runs[name]
+
+
+@delayed_task(atomic=True, retries=1, backoff=0.01)
+def be_idle(name: str, asking: bool) -> int:
+    """Do something else for longer than the server allows in a transaction."""
+    begin(name)
+    time.sleep(0.6)
+    if asking:
+        level()
     return runs[name]
 
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 from django.db import connections
-from django.db.backends.postgresql.psycopg_any import IsolationLevel
+from django.db.backends.postgresql.psycopg_any import IsolationLevel, is_psycopg3
 
 from autotask.context import Progress
 from autotask.store.connection import current, execute, rows
@@ -119,6 +119,26 @@ def test_an_atomic_task_whose_connection_is_cut_runs_again_and_that_is_no_failur
     handle = isolated.cut("x", 2)
     assert handle.wait(10) == 3
     assert (handle.attempts, handle.failed_attempts, effects()) == (1, [], ["x"])
+
+
+@pytest.fixture(params=["idle_in_transaction_session_timeout", "transaction_timeout"])
+def time_limit(request, monkeypatch, transactional_db):
+    """The server ends the sessions of threads that connect from now on if their transactions take too long."""
+    if request.param == "transaction_timeout" and current().pg_version < 170000:
+        pytest.skip("PostgreSQL has it since version 17")
+    options = {**connections.settings["default"]["OPTIONS"], "options": f"-c {request.param}=200ms"}
+    monkeypatch.setitem(connections.settings["default"], "OPTIONS", options)
+    return request.param
+
+
+@pytest.mark.parametrize("asking", [True, False], ids=["in a statement", "at the end"])
+def test_an_atomic_task_that_takes_longer_than_the_server_allows_has_failed(start_worker, effects, time_limit, asking):
+    start_worker(threads=1)
+    handle = isolated.be_idle("x", asking)
+
+    assert ended(handle) is ERROR
+    assert ("timeout" if is_psycopg3 else "closed the connection") in handle.error_message
+    assert (handle.attempts, len(handle.failed_attempts), isolated.runs, effects()) == (2, 2, {"x": 2}, [])
 
 
 @pytest.mark.parametrize("statements", [["ROLLBACK"], ["ROLLBACK", "BEGIN"], ["COMMIT"]], ids=" ".join)

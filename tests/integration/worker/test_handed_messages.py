@@ -15,7 +15,7 @@ from autotask.task import DONE, RUNNING, WAITING
 from autotask.worker.background.handed import Handed
 from tests import gates
 from tests.gates import gate
-from tests.helpers import wait_until
+from tests.helpers import patient, wait_until
 from tests.integration.worker import handed
 from tests.integration.worker.handed import happen, take, taken
 
@@ -262,8 +262,10 @@ def test_values_of_another_process_that_come_while_one_is_handled_are_handled_af
 
 
 def test_values_put_at_once_after_one_that_was_handed_over_are_handled_soon(far_host, monkeypatch):
-    monkeypatch.setattr(background, "CALL_EVERY", 60.0)
-    monkeypatch.setattr("autotask.worker.background.care.LOOK_EVERY", 60.0)
+    # The second value notifies nobody, so it has to come before the look that follows the first one.
+    monkeypatch.setattr(background, "CALL_EVERY", 600.0)
+    monkeypatch.setattr(background, "LOOK_AGAIN", patient(0.5))
+    monkeypatch.setattr("autotask.worker.background.care.LOOK_EVERY", 600.0)
     take.put("held up")
     gate("held up reached").wait(20)
     gate("held up").set()

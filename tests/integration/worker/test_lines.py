@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from autotask import handover, lines
+from autotask.exceptions import TaskFailed
 from autotask.handle import TaskHandle
 from autotask.own_worker import own
 from autotask.store import addressee, claim, enqueue, forgotten, notify, rescue
@@ -72,6 +73,21 @@ def test_an_idle_worker_is_handed_calls_and_looks_for_nothing(start, searched):
         handle = tasks.echo(number)
         assert handle.wait(10) == number
         assert handle.attempts == 1
+    assert not searched
+
+
+def test_a_task_that_was_handed_over_is_stopped_at_its_time_limit(start, searched, settings):
+    # Given
+    settings.AUTOTASK_TIMEOUT = 0.5
+    start()
+    wait_until(lambda: not claims(), what="an idle worker")
+
+    # When
+    handle = tasks.pass_gate("handed and long")
+
+    # Then
+    with pytest.raises(TaskFailed, match="timed out after 0.5 s"):
+        handle.wait(20)
     assert not searched
 
 

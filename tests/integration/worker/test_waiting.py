@@ -20,7 +20,7 @@ from autotask.exceptions import (
     WaitTimeout,
 )
 from autotask.handle import TaskHandle
-from autotask.store import notify, read
+from autotask.store import notify, read, told
 from autotask.store.connection import Dedicated, current, execute, rows
 from autotask.store.told import ToldTask
 from autotask.task import CANCELLED, DONE, ERROR, RUNNING, WAITING
@@ -603,3 +603,59 @@ def test_a_cancelled_task_can_be_retried_and_waited_for(worker):
     assert handle.status is CANCELLED
     handle.retry()
     assert handle.wait(10) == 5
+
+
+def listened(caller, act):
+    """Return what an act returns, and whether this thread listened meanwhile."""
+    statements = []
+
+    def note(execute, sql, params, many, context):
+        statements.append(sql)
+        return execute(sql, params, many, context)
+
+    with caller.execute_wrapper(note):
+        found = act()
+    return found, any("LISTEN" in sql for sql in statements)
+
+
+@pytest.mark.parametrize("value", ["a value", None, "x" * 2 * told.LARGEST])
+def test_who_waits_for_a_short_task_that_was_just_called_does_not_listen(start_worker, monkeypatch, value):
+    # Given
+    monkeypatch.setattr(told, "SOON", (0.01,) * 1000)
+    monkeypatch.setattr(told, "LATELY", 60_000)
+    start_worker()
+
+    # When, then
+    assert listened(current(), lambda: tasks.echo(value).wait(10)) == (value, False)
+
+
+def test_the_error_of_a_short_task_that_was_just_called_is_raised(start_worker, monkeypatch):
+    # Given
+    monkeypatch.setattr(told, "SOON", (0.01,) * 1000)
+    monkeypatch.setattr(told, "LATELY", 60_000)
+    start_worker()
+
+    # When, then
+    with pytest.raises(TaskFailed, match="KeyError"):
+        tasks.fail_with_key_error().wait(10)
+
+
+def test_who_waits_for_a_task_that_was_called_a_while_ago_listens_at_once(start_worker, monkeypatch):
+    # Given
+    monkeypatch.setattr(told, "SOON", (60.0,))
+    monkeypatch.setattr(told, "LATELY", -1)
+    handle = tasks.echo(1)
+    start_worker()
+
+    # When, then
+    assert listened(current(), lambda: handle.wait(10)) == (1, True)
+
+
+def test_a_short_timeout_ends_before_the_next_look(monkeypatch):
+    # Given
+    monkeypatch.setattr(told, "SOON", (60.0,))
+    monkeypatch.setattr(told, "LATELY", 60_000)
+
+    # When, then
+    with pytest.raises(WaitTimeout):
+        tasks.echo(1).wait(0.2)
