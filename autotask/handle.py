@@ -300,7 +300,7 @@ class TaskHandle(Generic[R]):
 
     def _listen(self, connection: BaseDatabaseWrapper, timeout: float | None) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout
-        if (words := soon(connection, self.id, deadline)) is not None:
+        if (words := soon(connection, self.id, self.name, deadline)) is not None:
             self._snapshot.keep(told_task(self.id, words))
             return
         listener, sure = (notify.PollingOnly(), False) if shares_sessions() else read.listen(connection, self.id)

@@ -130,25 +130,30 @@ def is_open(connection: BaseDatabaseWrapper) -> bool:
     if raw is None or getattr(raw, "closed", False):
         return False
     if connection.vendor == "postgresql":
-        pgconn = getattr(raw, "pgconn", None)  # psycopg 3
-        return raw.info.transaction_status != _IDLE or bool(pgconn is not None and pgconn.pipeline_status)
+        return not _is_idle(raw)
     if connection.vendor == "sqlite":
         return bool(raw.in_transaction)
     return connection.in_atomic_block
 
 
 def close_driver_connection(raw: Any) -> None:
-    """Close a connection of the driver, whatever it is doing, from any thread.
+    """Close a connection of the driver, or put it back into its pool, whatever it is doing, from any thread.
 
-    It does not go back to a pool as it is: psycopg's pool would roll back, and wait for the lock that a ``stream()`` holds
-    until its generator has ended. Closing takes no lock (psycopg 3.3, ``Connection.close``).
+    One that is idle goes back to its pool. Any other one does not as it is: psycopg's pool would roll back, and wait for the
+    lock that a ``stream()`` holds until its generator has ended. Closing takes no lock (psycopg 3.3, ``Connection.close``).
     """
     pool = getattr(raw, "_pool", None)
     if pool is None:
         raw.close()
-    else:
+        return
+    if not _is_idle(raw):
         raw.pgconn.finish()
-        pool.putconn(raw)
+    pool.putconn(raw)
+
+
+def _is_idle(raw: Any) -> bool:
+    pgconn = getattr(raw, "pgconn", None)  # psycopg 3
+    return raw.info.transaction_status == _IDLE and not (pgconn is not None and pgconn.pipeline_status)
 
 
 def _connected() -> list[BaseDatabaseWrapper]:

@@ -20,7 +20,7 @@ from autotask.signals import task_lost
 from autotask.task import ClaimedTask, State
 from autotask.task_log import LOGGER, PREFIX, level_of, text_of_end
 from autotask.texts.lines import INDENT, indented, one_line
-from autotask.worker import console
+from autotask.worker import console, light_records
 from autotask.worker.log_writer import LogFolder, LogWriter, complain
 
 _formatter = logging.Formatter()
@@ -156,6 +156,8 @@ def _use(book: Book | None) -> None:
     _book, _others = book, None if book is None else CaptureOthers(book)
     if _others is not None:
         logging.getLogger().addHandler(_others)
+    # Files show the place of each line of the loggers of tasks.
+    light_records.use(() if _others is None else (_others,) if is_on else (_others, _capture))
 
 
 def _attach(logger: logging.Logger, handler: logging.Handler, wanted: bool) -> None:

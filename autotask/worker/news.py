@@ -87,7 +87,7 @@ class News:
 
     def yield_lock(self, seconds: float) -> None:
         """Leave Python's lock to other threads, until there is something to read: the next sleep reads it."""
-        self._wakeup.wait(seconds, self._listening.fileno())
+        self._wakeup.wait(seconds, self._listening.fileno() if self.hears else None)
 
     def has_come(self) -> bool:
         """Read the notifications, and return whether something was enqueued since the last look."""

@@ -58,17 +58,18 @@ class Opened:
         """Close it if its thread is idle; return whether it is closed.
 
         The thread may start something new while we look. So the connection is taken from Django before the second look: a
-        thread that is idle then can no longer have it.
+        thread that is idle then can no longer have it. One that Django no longer has is closed, or went back to a pool, from
+        which somebody else may have it by now.
         """
-        if getattr(self.raw, "closed", False):
+        if self.wrapper.connection is not self.raw or getattr(self.raw, "closed", False):
             return True
         if not self._is_idle():
             return False
-        taken = self.wrapper.connection is self.raw
-        if taken:
-            self.wrapper.connection = None
+        if self.wrapper.connection is not self.raw:
+            return True  # its thread has ended, and has closed it before
+        self.wrapper.connection = None
         if not self._is_idle():
-            if taken and self.wrapper.connection is None:
+            if self.wrapper.connection is None:
                 self.wrapper.connection = self.raw  # It may be in the middle of a transaction.
             return False
         with contextlib.suppress(Exception):  # It may be broken, which does as well.

@@ -76,6 +76,20 @@ def test_an_idle_worker_is_handed_calls_and_looks_for_nothing(start, searched):
     assert not searched
 
 
+def test_a_word_that_a_worker_finds_after_its_connection_was_closed_harms_nothing(start, caplog):
+    # Given
+    worker = start()
+    worker.stop()
+    wait_until(lambda: not worker.loop.news.connection.is_open, what="the end of its connection")
+
+    # When
+    worker.wakeup.handed.append(b"in an unknown form")
+
+    # Then
+    assert worker.loop.receiver.accept()
+    assert "in a form that this version of autotask does not know" in caplog.text
+
+
 def test_a_task_that_was_handed_over_is_stopped_at_its_time_limit(start, searched, settings):
     # Given
     settings.AUTOTASK_TIMEOUT = 0.5

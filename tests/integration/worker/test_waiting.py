@@ -618,21 +618,25 @@ def listened(caller, act):
     return found, any("LISTEN" in sql for sql in statements)
 
 
-@pytest.mark.parametrize("value", ["a value", None, "x" * 2 * told.LARGEST])
-def test_who_waits_for_a_short_task_that_was_just_called_does_not_listen(start_worker, monkeypatch, value):
-    # Given
+@pytest.fixture
+def looks_long(monkeypatch):
+    """Let looks for the end of a new task go on for so long that they find it, however busy this machine is."""
     monkeypatch.setattr(told, "SOON", (0.01,) * 1000)
     monkeypatch.setattr(told, "LATELY", 60_000)
+    monkeypatch.setattr(told, "_longer", {})
+
+
+@pytest.mark.parametrize("value", ["a value", None, "x" * 2 * told.LARGEST])
+def test_who_waits_for_a_short_task_that_was_just_called_does_not_listen(start_worker, looks_long, value):
+    # Given
     start_worker()
 
     # When, then
     assert listened(current(), lambda: tasks.echo(value).wait(10)) == (value, False)
 
 
-def test_the_error_of_a_short_task_that_was_just_called_is_raised(start_worker, monkeypatch):
+def test_the_error_of_a_short_task_that_was_just_called_is_raised(start_worker, looks_long):
     # Given
-    monkeypatch.setattr(told, "SOON", (0.01,) * 1000)
-    monkeypatch.setattr(told, "LATELY", 60_000)
     start_worker()
 
     # When, then
@@ -655,7 +659,22 @@ def test_a_short_timeout_ends_before_the_next_look(monkeypatch):
     # Given
     monkeypatch.setattr(told, "SOON", (60.0,))
     monkeypatch.setattr(told, "LATELY", 60_000)
+    monkeypatch.setattr(told, "_longer", {})
 
     # When, then
     with pytest.raises(WaitTimeout):
         tasks.echo(1).wait(0.2)
+
+
+def test_who_waits_for_a_task_that_took_longer_the_last_times_listens_at_once(start_worker, looks_long, monkeypatch):
+    # Given
+    monkeypatch.setattr(told, "IN_A_ROW", 1)
+    monkeypatch.setattr(told, "SELDOM", 3)
+    start_worker()
+    with pytest.raises(WaitTimeout):
+        tasks.pass_gate("long").wait(0.1)
+    tasks.gate("long").set()
+
+    # When, then: the third one shows that it is short now
+    found = [listened(current(), lambda: tasks.pass_gate("long").wait(10)) for _ in range(5)]
+    assert [has_listened for _, has_listened in found] == [True, True, False, False, False]
