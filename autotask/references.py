@@ -174,14 +174,14 @@ def _statement(model: type[Model], database: str) -> str | None:
 def _made(refers: Reference, values: Sequence[Any]) -> Model | None:
     """Return the instance with these values; None if they are not those of its columns."""
     model, database, pk, _ = refers
-    kind = apps.get_model(model)
+    kind: Any = apps.get_model(model)
     if len(values) != len(columns_of(kind, database)):
         return None
     connection, made = connections[database], list(values)
     for place, converters, column in _converters(kind, database):
         for convert in converters:
             made[place] = convert(made[place], column, connection)
-    instance = kind.from_db(database, [field.attname for field in kind._meta.concrete_fields], made)
+    instance: Model = kind.from_db(database, [field.attname for field in kind._meta.concrete_fields], made)
     return instance if instance.pk == pk else None
 
 
