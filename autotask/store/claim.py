@@ -91,6 +91,12 @@ _HELD = {
 }
 #: Of a task ``t`` in a new claim with ``number`` and ``at``, at its ``place``.
 FIELDS = ", ".join(_HELD.get(name, f"t.{name}") for name in _RECORD)
+#: The columns that it reads.
+COLUMNS = tuple(name for name in _RECORD if name not in ("fence", "late", "unknown_for")) + (
+    "unknown_since",
+    "expires_at",
+    "passed",
+)
 #: The fields between these two come from the driver as they are not kept: without a zone, and perhaps as a view.
 _FIRST, _AFTER = _RECORD.index("ready_at"), _RECORD.index("payload") + 1
 _READY_AT, _ID, _PRIORITY = map(_RECORD.index, ("ready_at", "id", "priority"))

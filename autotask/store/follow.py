@@ -10,6 +10,9 @@ from autotask.store import arrays, claim, claims, columns, pauses
 from autotask.store.prepared import prepared_rows
 from autotask.task import THREAD, ClaimedTask
 
+#: The most followers at a time, in as many claims as they need.
+MOST = 2 * claims.MOST
+
 #: Followers with larger arguments than this, in bytes, are not claimed: a worker holds many of them.
 SMALL = 10_000
 
@@ -20,71 +23,75 @@ class Wanted(NamedTuple):
     :ivar gate: of a limit.
     :ivar number: how many.
     :ivar most: the number of slots that the tasks of this gate know; workers use the current one if they know the limit.
+    :ivar flow: that of a task that has a slot, if known: nearly all followers have the same, and it is not read again.
     """
 
     gate: str
     number: int
     most: int
+    flow: str | None = None
 
+
+# What is read of them: a wide row costs more than its update.
+_READ = ", ".join(f"t.{name}" for name in (*claim.COLUMNS, "gate"))
+
+#: The flow of a follower is that of its gate if it is not read.
+_FLOW = claim.FIELDS.rpartition(", ")[2]
 
 # * The worker has slots of these gates, and the followers get these one after the other. They have not passed their gate.
 # * They are taken in the order of the gate, up to the first one that may not follow, so that nobody is overtaken: it has
 #   other gates, another queue or pool, large arguments, or may have killed its worker.
 # * Nobody follows at a gate that is paused, or while slots above its current number are taken.
-# * Their claim names them in that order.
+# * Their claim names them in that order. They are locked, so that all of them change.
 FOLLOW = f"""
 WITH {claim.ALIVE},
+{pauses.STOPPED},
 wanted AS MATERIALIZED (
-    SELECT w.gate, w.number
-    FROM unnest(%(gates)s::text[], %(numbers)s::int[], %(mosts)s::int[]) AS w(gate, number, most)
+    SELECT w.gate, w.number, w.place
+    FROM ROWS FROM (unnest(%(gates)s::text[], %(numbers)s::int[], %(mosts)s::int[])) WITH ORDINALITY AS w(gate, number, most, place)
     LEFT JOIN unnest(%(bases)s::text[], %(most)s::int[]) AS present(base, most)
         ON present.base = split_part(substr(w.gate, 7), '(', 1)
     WHERE EXISTS (SELECT 1 FROM alive) AND NOT {pauses.bars_gate("w.gate")}
+      AND NOT EXISTS (SELECT FROM autotask_pause p WHERE p.kind = 'everything' AND {pauses.IN_FORCE.format("p")})
       AND NOT EXISTS (
           SELECT FROM autotask_slot s JOIN autotask_task t ON t.id = s.task_id AND t.passed >= s.place
           WHERE s.gate = w.gate AND s.number > coalesce(present.most, w.most)
       )
 ),
 line AS MATERIALIZED (
-    SELECT wanted.gate, first.id, first.may, first.turn
+    SELECT next.id, wanted.place, row_number() OVER line AS turn, bool_and(next.may) OVER line AS may
     FROM wanted CROSS JOIN LATERAL (
-        SELECT next.id, next.may, row_number() OVER (ORDER BY next.priority DESC, next.run_at, next.id) AS turn
-        FROM (
-            SELECT t.id, t.priority, t.run_at,
-                   t.passed = 0 AND jsonb_array_length(t.flow->'gates') = 1 AND t.flow->'gates'->0->>'when_full' = 'wait'
-                   AND t.lost = 0 AND t.unknown_since IS NULL AND t.executor = '{THREAD}'
-                   AND t.queue = ANY(%(queues)s::text[])
-                   AND NOT EXISTS (
-                       SELECT FROM autotask_pause p
-                       WHERE {pauses.IN_FORCE.format("p")} AND (p.kind = 'everything' OR (p.kind, p.name) IN (('queue', t.queue), ('task', t.name)))
-                   )
-                   AND octet_length(t.payload) <= {SMALL} AS may
-            FROM autotask_task t
-            WHERE t.state = 8 AND t.gate = wanted.gate
-            ORDER BY t.priority DESC, t.run_at, t.id LIMIT wanted.number
-            FOR NO KEY UPDATE SKIP LOCKED
-        ) AS next
-    ) AS first
+        SELECT t.id, t.priority, t.run_at,
+               t.passed = 0 AND t.lost = 0 AND t.unknown_since IS NULL AND t.executor = '{THREAD}'
+               AND t.queue = ANY(%(queues)s::text[]) AND octet_length(t.payload) <= {SMALL}
+               AND t.queue <> ALL((SELECT queues FROM stopped)::text[]) AND t.name <> ALL((SELECT names FROM stopped)::text[])
+               AND t.flow #>> '{{gates,0,when_full}}' = 'wait' AND t.flow #> '{{gates,1}}' IS NULL AS may
+        FROM autotask_task t
+        WHERE t.state = 8 AND t.gate = wanted.gate
+        ORDER BY t.priority DESC, t.run_at, t.id LIMIT wanted.number
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS next
+    WINDOW line AS (PARTITION BY wanted.place ORDER BY next.priority DESC, next.run_at, next.id ROWS UNBOUNDED PRECEDING)
 ),
 following AS MATERIALIZED (
-    SELECT array_agg(id) AS ids
+    SELECT (number - 1) / {claims.MOST} AS part, array_agg(id ORDER BY number) AS ids
     FROM (
-        SELECT * FROM (
-            SELECT gate, id, turn, bool_and(may) OVER (PARTITION BY gate ORDER BY turn) AS may FROM line
-        ) AS looked_at
-        WHERE may ORDER BY gate, turn LIMIT {claims.MOST}
+        SELECT id, row_number() OVER (ORDER BY place, turn) AS number FROM line WHERE may ORDER BY place, turn LIMIT {MOST}
     ) AS chosen
+    GROUP BY part ORDER BY part
 ),
 gone AS (
     UPDATE autotask_task t
     SET state = 1, unique_key = {columns.KEY_AGAIN}, progress_done = NULL, progress_total = NULL,
         ready_at = clock_timestamp()
-    WHERE t.id = ANY((SELECT ids FROM following)::uuid[])
-    RETURNING t.*
+    WHERE t.id = ANY(ARRAY(SELECT unnest(ids) FROM following))
+    RETURNING {_READ}
 ),
-{claims.MADE.replace("array_agg(id)", "array_agg(id ORDER BY gate, priority DESC, run_at, id)")}
-SELECT t.gate, {claim.FIELDS} FROM made CROSS JOIN LATERAL unnest(made.ids) WITH ORDINALITY AS u(id, place) JOIN gone t USING (id)
-ORDER BY place
+{claims.MADE.replace("array_agg(id) FROM gone HAVING count(*) > 0", "ids FROM following")}
+SELECT t.gate, {claim.FIELDS.replace(_FLOW, "NULLIF(t.flow, leader.flow)::text")}
+FROM made CROSS JOIN LATERAL unnest(made.ids) WITH ORDINALITY AS u(id, place) JOIN gone t USING (id)
+JOIN unnest(%(gates)s::text[], %(flows)s::jsonb[]) AS leader(gate, flow) USING (gate)
+ORDER BY number, place
 """
 
 
@@ -106,11 +113,13 @@ def follow(
         "gates": arrays.texts([each.gate for each in wanted]),
         "numbers": arrays.numbers([each.number for each in wanted]),
         "mosts": arrays.numbers([each.most for each in wanted]),
+        "flows": arrays.texts([each.flow for each in wanted]),
         "bases": arrays.texts(slots),
         "most": arrays.numbers(slots.values()),
         "queues": arrays.texts(queues),
     }
     found: dict[str, list[ClaimedTask]] = {each.gate: [] for each in wanted}
-    for gate, *row in prepared_rows(connection, FOLLOW, params):
-        found[gate].append(claim.record((*row,), worker_id))
+    flows = {each.gate: each.flow for each in wanted}
+    for gate, *row, flow in prepared_rows(connection, FOLLOW, params):
+        found[gate].append(claim.record((*row, flow or flows[gate]), worker_id))
     return found

@@ -3,38 +3,24 @@
 import functools
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from autotask.flow import Flow, LimitGate
-from autotask.store import claims
+from autotask.store import claims, follow
 from autotask.store.finish import Outcome
 from autotask.store.follow import Wanted
 from autotask.store.progress import Claim
 from autotask.task import ClaimedTask, State
 from autotask.worker.outcome import Lost, Released
-
-#: Seconds. Longer tasks get no followers: they are worth a statement of their own, and other workers may be free.
-SHORT = 0.005
-
-#: Seconds. If there are more slots than threads, only such tasks keep the rest: others leave it to other workers.
-VERY_SHORT = 0.0005
-
-#: Seconds of work that wait behind each slot, and the most followers there.
-WORK = 0.02
-MOST_EACH = 40
-
-#: Slots in use here, of all gates. With more, only very short tasks get followers: this many each, and no more after these.
-FEW_SLOTS = 50
-DEPTH = 6
+from autotask.worker.slots_here import DEPTH, FEW_SLOTS, WORK, Chain, Gate, Times
 
 #: The most followers that wait in a worker, with few slots and with many.
 MOST = 400
-MOST_WITH_MANY = 800
+MOST_WITH_MANY = 1600
 
-#: The most tasks with slots that are claimed at a time when their followers are to come with them.
-LEADERS = 64
+#: The tasks to claim at a time with many slots, with their followers; and the least number of those that are not followers.
+ROUND = 800
+LEADERS = ROUND // (DEPTH + 1)
 
 #: Seconds without a start after which the followers of a gate are released, with few slots and with many.
 PATIENCE = 0.1
@@ -45,81 +31,6 @@ MOST_GATES = 2000
 
 #: The outcomes that leave a slot to an heir.
 _LEAVING = (State.DONE, State.ERROR, State.CANCELLED)
-
-
-@dataclass(eq=False, slots=True)
-class _Times:
-    """The run times of the tasks of a limit, whatever their keys are.
-
-    :ivar seconds: how long the last tasks took; None: none has ended.
-    """
-
-    seconds: float | None = None
-
-    def measure(self, seconds: float) -> None:
-        """Note how long a task took: a long one counts at once, short ones by and by."""
-        former = self.seconds
-        self.seconds = seconds if former is None else max(seconds, (former + seconds) / 2)
-
-    def are_very_short(self) -> bool:
-        """Whether the tasks are so short that those with slots need not wait for long, even for one thread."""
-        return self.seconds is not None and self.seconds < VERY_SHORT
-
-
-@dataclass(eq=False, slots=True)
-class _Gate:
-    """A gate, as this worker knows it.
-
-    :ivar slots: how many tasks here run in slots of their own.
-    :ivar waited: whether the last look has found tasks that wait at the gate.
-    :ivar started_at: when the last follower has come or has begun.
-    :ivar low: the number of waiting followers at which more are claimed.
-    """
-
-    limit: LimitGate
-    times: _Times
-    queues: set[str] = field(default_factory=set)
-    waiting: deque[ClaimedTask] = field(default_factory=deque)
-    slots: int = 0
-    waited: bool = False
-    started_at: float = 0.0
-    low: int = -1
-
-    def is_served_by(self, threads: int) -> bool:
-        """Whether a task need not wait for a thread when it has a slot; very short ones do not wait for long."""
-        return self.slots <= threads or self.times.seconds is None or self.times.are_very_short()
-
-    def wants(self) -> int:
-        """Return the number of followers still to claim; set the number at which to ask again."""
-        seconds = self.times.seconds
-        if not self.waited or not self.slots or seconds is None or seconds > SHORT:
-            self.low = -1
-            return 0
-        enough = self.slots * min(MOST_EACH, int(WORK / max(seconds, 1e-6)))
-        self.low = enough // 2
-        return enough - len(self.waiting) if len(self.waiting) <= self.low else 0
-
-    def wants_with_many(self) -> int:
-        """Return the number of followers to claim for slots that have just come, where many are in use."""
-        self.low = -1
-        return 0 if self.waiting or not self.waited or not self.times.are_very_short() else DEPTH * self.slots
-
-
-@dataclass(eq=False, slots=True)
-class _Chain:
-    """The tasks that run in one slot, one after the other. The slot names the first whose outcome is not in the database.
-
-    :ivar runner: the one that runs, or waits for a thread; None: all have ended.
-    :ivar holder: the fence of the one that has the slot in the database, as far as this worker knows.
-    :ivar at_once: how many more may begin before the others that wait for a thread.
-    :ivar is_open: whether the next one may begin when the runner ends.
-    """
-
-    gate: _Gate
-    runner: ClaimedTask | None
-    holder: int
-    at_once: int = 0
-    is_open: bool = True
 
 
 class Followers:
@@ -144,16 +55,19 @@ class Followers:
         self._start = start
         self._wake = wake
         self._lock = threading.Lock()
-        self._gates: dict[str, _Gate] = {}
+        self._gates: dict[str, Gate] = {}
         #: Those with slots or followers, as far as anybody has looked.
-        self._busy: dict[str, _Gate] = {}
+        self._busy: dict[str, Gate] = {}
         #: By the bases of limits.
-        self._times: dict[str, _Times] = {}
+        self._times: dict[str, Times] = {}
         #: By the fences of all tasks that have run in their slots, until their claims are over.
-        self._chains: dict[int, _Chain] = {}
+        self._chains: dict[int, Chain] = {}
         self._slots = 0
         self._waiting = 0
         self._leads_many = False
+        #: With many slots: the size of the last claim, until its followers are here; and how many tasks come for one of a claim.
+        self._claimed = 0.0
+        self._each = 1.0 + DEPTH
         self._wake_at = -1
         self._rests_until = float("-inf")
 
@@ -163,10 +77,13 @@ class Followers:
 
     # --- called by the loop -----------------------------------------------------------------------------------------
 
-    def hold(self, tasks: Iterable[ClaimedTask]) -> None:
+    def hold(self, tasks: Sequence[ClaimedTask], claimed: int = 0, *, more: bool = False) -> None:
         """Note that claimed tasks have their slots, before they begin.
 
         One that is to be cancelled may have none: after a failed attempt it is ready at once, and has passed no gate.
+
+        :param claimed: how many were claimed together with these, and with tasks that have no slots.
+        :param more: whether others may be ready: the next claim may have as many slots again.
         """
         with self._lock:
             for task in tasks:
@@ -175,10 +92,21 @@ class Followers:
                 if (limit := _only_limit(task.flow)) is not None:
                     gate = self._gate(limit)
                     gate.queues.add(task.queue)
+                    gate.flow = task.flow
                     gate.slots += 1
                     self._slots += 1
-                    self._chains[task.fence] = _Chain(gate, task, task.fence)
-            self._leads_many = self._slots > FEW_SLOTS
+                    self._chains[task.fence] = Chain(gate, task, task.fence)
+            self._leads_many = self._slots > FEW_SLOTS or (self._leads_many and more)
+            self._claimed = claimed
+            if not self._leads_many:
+                self._each = 1.0 + DEPTH
+            elif not any(task.flow for task in tasks):
+                self._come(0)
+
+    def most_claimed(self) -> int:
+        """Return the most tasks to claim at a time; with many slots, so few that they are a round together with their followers."""
+        most = max(LEADERS, int(ROUND / self._each)) if self._leads_many else claims.MOST
+        return min(most, claims.MOST)
 
     def leads_many(self) -> bool:
         """Whether many slots were in use here when the last ones came, so that their followers count as tasks that wait."""
@@ -199,21 +127,25 @@ class Followers:
         :param held: the tasks that have just got their slots: with many slots in use, the others get no further followers.
         """
         if not self._slots or time.monotonic() < self._rests_until:
+            self._come(0)
             return [], set()
         wanted, queues = [], set()
         with self._lock:
             if self._leads_many:
-                left = min(claims.MOST, min(most, MOST_WITH_MANY) - self._waiting)
+                left = min(follow.MOST, min(most, MOST_WITH_MANY) - self._waiting)
                 gates = self._with_leaders(held)
             else:
                 left, gates = MOST - self._waiting, self._look()
-            for key, gate in gates.items():
+            for place, (key, gate) in enumerate(gates.items()):
                 if left <= 0:
+                    self._claimed *= place / len(gates)  # The others are not asked.
                     break
                 if (number := min(left, gate.wants_with_many() if self._leads_many else gate.wants())) > 0:
-                    wanted.append(Wanted(key, number, gate.limit.most))
+                    wanted.append(Wanted(key, number, gate.limit.most, gate.flow))
                     queues |= gate.queues
                     left -= number
+            if not wanted:
+                self._come(0)
         return wanted, queues
 
     def add(self, wanted: Iterable[Wanted], found: Mapping[str, Sequence[ClaimedTask]]) -> None:
@@ -225,6 +157,7 @@ class Followers:
                 gate.started_at = time.monotonic()
                 gate.waiting += tasks
                 self._waiting += len(tasks)
+            self._come(sum(map(len, found.values())))
 
     def lose_all(self) -> None:
         """Note that all tasks may have lost their slots: this worker has a new name."""
@@ -239,15 +172,17 @@ class Followers:
     def take_back(self, now: float | None = None) -> list[ClaimedTask]:
         """Return the followers that wait, and forget them.
 
-        :param now: only those of gates at which none has begun for long; None: all.
+        :param now: only those of gates at which none has begun for long, and with many slots in use those that are left without
+            one; None: all.
         """
         taken: list[ClaimedTask] = []
         with self._lock:
             patience = PATIENCE_WITH_MANY if self._leads_many else PATIENCE
             for gate in self._look().values():
-                if not gate.waiting or (now is not None and now - gate.started_at < patience):
+                is_left = self._leads_many and not gate.slots
+                if not gate.waiting or (now is not None and not is_left and now - gate.started_at < patience):
                     continue
-                if now is not None:
+                if now is not None and not is_left:
                     gate.times.measure(now - gate.started_at)
                 gate.waited = False
                 taken += gate.waiting
@@ -269,10 +204,13 @@ class Followers:
             leaves = isinstance(ended, Outcome) and ended.state in _LEAVING and not ended.recorded
             if isinstance(ended, Outcome):
                 gate.times.measure(ended.seconds)
+                leaves = leaves and (ended.seconds < WORK or not self._leads_many)
             if not (leaves and chain.is_open and gate.waiting and self._is_served(gate)):
                 chain.runner, chain.is_open = None, False
                 gate.slots -= 1
                 self._slots -= 1
+                if gate.waiting and not gate.slots:
+                    self._wake()  # They may be for another worker.
                 return
             heir = chain.runner = gate.waiting.popleft()
             self._waiting -= 1
@@ -295,13 +233,13 @@ class Followers:
         """
         if not self._chains:
             return {}
+        heirs: dict[int, Claim] = {}
         with self._lock:
-            chains = [(task.fence, self._chains.get(task.fence)) for task in tasks]
-            return {
-                fence: (chain.runner.id, chain.runner.fence)
-                for fence, chain in chains
-                if chain is not None and chain.runner is not None and chain.runner.fence != fence
-            }
+            for task in tasks:
+                chain = self._chains.get(task.fence)
+                if chain is not None and (runner := chain.runner) is not None and runner.fence != task.fence:
+                    heirs[task.fence] = runner.id, runner.fence
+        return heirs
 
     def recorded(self, heirs: Mapping[int, Claim], inherited: Collection[object], gates: Iterable[str]) -> None:
         """Note what the statement that has recorded outcomes did with their slots.
@@ -336,11 +274,17 @@ class Followers:
                 for task in tasks:
                     self._chains.pop(task.fence, None)
 
-    def _is_served(self, gate: _Gate) -> bool:
+    def _is_served(self, gate: Gate) -> bool:
         """Whether a follower would run at once, or nearly so: otherwise another worker may be free for it."""
-        return gate.times.are_very_short() if self._leads_many else gate.is_served_by(self._threads)
+        return gate.times.are_usually_very_short() if self._leads_many else gate.is_served_by(self._threads)
 
-    def _with_leaders(self, held: Iterable[ClaimedTask]) -> dict[str, _Gate]:
+    def _come(self, followers: int) -> None:
+        """Note how many followers have come with the last claim."""
+        if self._claimed:
+            self._each = (self._each + 1 + followers / self._claimed) / 2
+            self._claimed = 0
+
+    def _with_leaders(self, held: Iterable[ClaimedTask]) -> dict[str, Gate]:
         """Return the gates of tasks that have just got their slots, whose followers are to begin one right after the other."""
         gates = {}
         for task in held:
@@ -349,18 +293,18 @@ class Followers:
                 gates[chain.gate.limit.key] = chain.gate
         return gates
 
-    def _look(self) -> dict[str, _Gate]:
+    def _look(self) -> dict[str, Gate]:
         """Return the gates with slots or followers here."""
         self._busy = {key: gate for key, gate in self._busy.items() if gate.slots or gate.waiting}
         return self._busy
 
-    def _gate(self, limit: LimitGate) -> _Gate:
+    def _gate(self, limit: LimitGate) -> Gate:
         if (gate := self._gates.get(limit.key)) is None:
             if len(self._gates) >= MOST_GATES:
                 self._gates = dict(self._look())
             if (times := self._times.get(limit.base)) is None:
-                times = self._times[limit.base] = _Times()
-            gate = self._gates[limit.key] = _Gate(limit, times)
+                times = self._times[limit.base] = Times()
+            gate = self._gates[limit.key] = Gate(limit, times)
         self._busy[limit.key] = gate
         return gate
 

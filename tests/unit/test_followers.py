@@ -7,20 +7,13 @@ from datetime import UTC, datetime
 import pytest
 
 from autotask.flow import Flow, LimitGate, RateGate
+from autotask.store import claims
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
 from autotask.worker import followers as module
-from autotask.worker.followers import (
-    DEPTH,
-    FEW_SLOTS,
-    MOST_EACH,
-    MOST_WITH_MANY,
-    PATIENCE,
-    SHORT,
-    VERY_SHORT,
-    Followers,
-)
+from autotask.worker.followers import LEADERS, MOST_WITH_MANY, PATIENCE, ROUND, Followers
 from autotask.worker.outcome import Lost, Released
+from autotask.worker.slots_here import DEPTH, FEW_SLOTS, MOST_EACH, SHORT, VERY_SHORT, WORK
 
 GATE = LimitGate("limit:a", "a", 5)
 FLOW = Flow((GATE,)).stored
@@ -114,7 +107,7 @@ def test_nobody_follows_before_short_tasks_were_seen_to_wait(site):
     site.followers.recorded({}, (), ["limit:a"])
 
     # Then
-    assert site.followers.wanted() == ([("limit:a", MOST_EACH, 5)], {"default"})
+    assert site.followers.wanted() == ([("limit:a", MOST_EACH, 5, FLOW)], {"default"})
 
 
 def test_the_longer_the_tasks_the_fewer_follow(site):
@@ -139,7 +132,7 @@ def test_more_are_claimed_when_half_are_left_and_none_once_nobody_waits_at_the_g
 
     # Then
     assert site.wakes == 1
-    assert site.followers.wanted()[0] == [("limit:a", MOST_EACH, 5)]
+    assert site.followers.wanted()[0] == [("limit:a", MOST_EACH, 5, FLOW)]
     site.follow(MOST_EACH - 1)
     for _ in range(MOST_EACH - 1):
         site.end(runner)
@@ -171,7 +164,7 @@ def hold_many(site, number=MANY, seconds=0.0001):
 
 
 def follow_many(site, held, most=MOST_WITH_MANY):
-    wanted, _ = site.followers.wanted(most, held)
+    wanted, _ = site.followers.wanted(most, held[:LEADERS])
     found = {each.gate: [task() for _ in range(each.number)] for each in wanted}
     site.followers.add(wanted, found)
     return found
@@ -186,9 +179,9 @@ def test_with_many_slots_each_gets_a_few_followers_once(site):
     found = follow_many(site, held)
 
     # Then
-    assert [len(tasks) for tasks in found.values()] == [DEPTH] * MANY
-    assert site.followers.ahead() == DEPTH * MANY
-    assert site.followers.wanted() == site.followers.wanted(held=held) == ([], set())
+    assert [len(tasks) for tasks in found.values()] == [DEPTH] * LEADERS
+    assert site.followers.ahead() == DEPTH * LEADERS
+    assert site.followers.wanted() == site.followers.wanted(held=held[:LEADERS]) == ([], set())
 
     # When
     runner = held[0]
@@ -217,7 +210,7 @@ def test_with_many_slots_the_loop_is_woken_when_few_followers_are_left(site):
     # Given
     held = hold_many(site)
     follow_many(site, held)
-    site.followers.wake_when(DEPTH * MANY - 2)
+    site.followers.wake_when(DEPTH * LEADERS - 2)
 
     # When
     site.end(held[0])
@@ -227,6 +220,107 @@ def test_with_many_slots_the_loop_is_woken_when_few_followers_are_left(site):
 
     # Then
     assert site.wakes == 1
+
+
+def come(site, claimed, each, more=True):
+    """Have a claim of so many tasks with slots come, and so many followers with each of them."""
+    held = [keyed(number) for number in range(claimed)]
+    site.followers.hold(held, claimed, more=more)
+    wanted, _ = site.followers.wanted(held=held)
+    site.followers.add(wanted, {one.gate: [task() for _ in range(each)] for one in wanted})
+    site.followers.take_back()
+
+
+def test_with_many_slots_as_many_are_claimed_as_are_a_round_with_their_followers(site):
+    # Given
+    assert site.followers.most_claimed() == claims.MOST
+    hold_many(site)
+    assert site.followers.most_claimed() == LEADERS
+
+    # When: there are three followers for each, for as many as are asked for at a time
+    for _ in range(20):
+        site.followers.recorded({}, (), [f"limit:a({number})" for number in range(MANY)])
+        come(site, MANY, 3)
+
+    # Then
+    assert site.followers.most_claimed() in (ROUND // 4 - 1, ROUND // 4)
+
+    # When: there are none
+    for _ in range(20):
+        come(site, MANY, 0)
+
+    # Then
+    assert site.followers.most_claimed() >= claims.MOST - 1
+
+
+def test_with_many_slots_others_that_come_without_slots_are_claimed_in_large_numbers_again(site):
+    hold_many(site)
+    for _ in range(20):
+        site.followers.hold([], LEADERS, more=True)
+    assert site.followers.most_claimed() >= claims.MOST - 1
+
+
+def test_with_many_slots_as_many_as_ever_are_claimed_while_nobody_may_follow(site):
+    hold_many(site)
+    site.followers.rest(60)
+    for _ in range(20):
+        come(site, LEADERS, 0)
+    assert site.followers.most_claimed() >= claims.MOST - 1
+
+
+def test_many_slots_are_in_use_as_long_as_there_are_more_where_the_last_ones_came_from(site):
+    # Given
+    held = hold_many(site)
+    for each in held:
+        site.end(each)
+    site.followers.hold([keyed(1)], LEADERS, more=True)
+    assert site.followers.leads_many()
+
+    # When
+    site.followers.hold([keyed(2)], 1, more=False)
+
+    # Then
+    assert not site.followers.leads_many()
+
+
+def test_with_many_slots_a_task_that_has_waited_for_a_processor_keeps_nobody_from_following(site):
+    # Given
+    held = hold_many(site)
+    (follower, *_), *_ = follow_many(site, held).values()
+
+    # When
+    site.end(held[0], done(held[0], seconds=2 * VERY_SHORT))
+
+    # Then
+    assert site.started == [follower]
+
+
+def test_with_many_slots_nobody_follows_once_tasks_are_no_longer_very_short(site):
+    # Given
+    held = hold_many(site)
+    follow_many(site, held)
+
+    # When
+    for each in held[LEADERS : LEADERS + 10]:
+        site.end(each, done(each, seconds=SHORT))
+    site.end(held[0])
+
+    # Then
+    assert site.started == []
+
+
+def test_with_many_slots_followers_of_a_long_task_are_left_to_others_at_once(site):
+    # Given
+    held = hold_many(site)
+    found = follow_many(site, held)
+    assert site.followers.take_back(module.time.monotonic()) == []
+
+    # When
+    site.end(held[0], done(held[0], seconds=WORK))
+
+    # Then
+    assert (site.started, site.wakes) == ([], 1)
+    assert site.followers.take_back(module.time.monotonic()) == found["limit:a(0)"]
 
 
 def test_with_few_slots_followers_take_turns_with_others(site):

@@ -19,7 +19,7 @@ from autotask.worker.claiming.claims import Claims
 from autotask.worker.claiming.intake import AheadIntake, Intake, ThreadIntake
 from autotask.worker.claiming.placement import Placement
 from autotask.worker.claiming.quarantine import Quarantine
-from autotask.worker.followers import LEADERS, Followers
+from autotask.worker.followers import Followers
 from autotask.worker.gates import Gates
 from autotask.worker.held import HeldTasks
 from autotask.worker.idle import FIRST_SLEEP, IdleSleep
@@ -116,8 +116,7 @@ class Claimer:
     def room(self) -> int:
         """Return the number of tasks that may still be claimed for the threads now."""
         followers = self.followers
-        most = LEADERS if followers.leads_many() else LARGEST_CLAIM
-        return self.placement.recycling.left(min(most, self.threads.room(followers.ahead())))
+        return self.placement.recycling.left(min(followers.most_claimed(), self.threads.room(followers.ahead())))
 
     def ask_for_wake(self) -> None:
         """Have the loop woken when another claim for the threads is worth a statement."""
@@ -227,10 +226,11 @@ class Claimer:
             self.placement.recorder.get_ready()  # while this worker waits for the claim
         claimed = intake.claim(connection, room, self.burden.most_claimed(room), unbounded=unbounded)
         if intake is self.threads and any(task.flow for task in claimed):
-            self._place_in_slots(connection, claimed)
+            self._place_in_slots(connection, claimed, more=len(claimed) == room)
         elif claimed:
             if intake is self.threads and self.followers.leads_many():
-                self.followers.hold(())  # Perhaps the last slots are gone: then more may be claimed at a time.
+                # Perhaps the last slots are gone: then more may be claimed at a time.
+                self.followers.hold((), len(claimed), more=len(claimed) == room)
             self._place(claimed, intake)
         return len(claimed)
 
@@ -245,12 +245,15 @@ class Claimer:
         self.idle.found_work()
         self.placement.place(claimed, intake.pool)
 
-    def _place_in_slots(self, connection: BaseDatabaseWrapper, claimed: list[ClaimedTask]) -> None:
-        """Place tasks of which some may have slots, and claim their followers before these begin: short ones end sooner."""
+    def _place_in_slots(self, connection: BaseDatabaseWrapper, claimed: list[ClaimedTask], *, more: bool) -> None:
+        """Place tasks of which some may have slots, and claim their followers before these begin: short ones end sooner.
+
+        :param more: whether others may be ready.
+        """
         self.held.unfinished.add(claimed)  # all of them: the claim is not over when those end that are placed first
         self._place([task for task in claimed if task.flow is None], self.threads)
         limited = [task for task in claimed if task.flow is not None]
-        self.followers.hold(limited)
+        self.followers.hold(limited, len(claimed), more=more)
         try:
             self.follow(connection, limited)
         finally:

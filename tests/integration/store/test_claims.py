@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 
 import pytest
 from django.db import connections, transaction
@@ -112,18 +113,20 @@ def test_no_claim_has_more_tasks_than_have_room_in_its_row(worker):
     assert end(*tasks, over=[claims.number(tasks[0].fence)]) == claims.MOST
 
 
-def test_no_more_tasks_follow_than_have_room_in_one_claim(worker):
+def test_tasks_that_follow_come_in_as_many_claims_as_have_room_for_them(worker):
     # Given
     gate = LimitGate("limit:a", "a", 2)
-    tasks = [new_task()._replace(flow=Flow((gate,))) for _ in range(claims.MOST + 50)]
+    tasks = [new_task()._replace(flow=Flow((gate,))) for _ in range(follow.MOST + 50)]
     enqueue.insert_flowing(current(), tasks)
 
     # When
     found = follow.follow(current(), worker, [Wanted(gate.key, 1000, 2)], queues=("default",), slots={})[gate.key]
 
     # Then: the first ones, each with a fence of its own
-    assert [task.id for task in found] == [task.id for task in tasks[: claims.MOST]]
-    assert len({task.fence for task in found}) == claims.MOST
+    assert [task.id for task in found] == [task.id for task in tasks[: follow.MOST]]
+    assert len({task.fence for task in found}) == follow.MOST
+    assert [claims.number(task.fence) for task in found] == sorted(claims.number(task.fence) for task in found)
+    assert set(Counter(claims.number(task.fence) for task in found).values()) == {claims.MOST}
     assert in_place()
 
 

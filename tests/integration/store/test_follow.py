@@ -33,6 +33,12 @@ def hold(*gates, count=1, **changes):
     return [task.id for task in tasks]
 
 
+def enqueue_flow(flow):
+    task = new_task()._replace(flow=flow)
+    enqueue.insert_flowing(current(), [task])
+    return [task.id]
+
+
 def admit(present=None):
     while gates.admit(current(), present or Present(), room={THREAD: 100}).more:
         pass
@@ -91,6 +97,21 @@ def test_followers_are_claimed_in_the_order_of_the_gate_and_take_no_slots(worker
     assert state(later[2]) is State.HELD
     assert set(taken().values()) == {task.id for task in holders}
     assert [task.id for task in ahead(worker)] == [later[2]]
+
+
+def test_followers_have_their_own_flow_whether_or_not_it_is_that_of_the_holder(worker):
+    # Given
+    holder, _ = begin(worker)
+    hold()
+    (unique,) = enqueue_flow(Flow((A,), unique_key="a(1)"))
+
+    # When
+    wanted = Wanted("limit:a", 10, 2, holder.flow)
+    same, other = follow.follow(current(), worker, [wanted], queues=("default",), slots={})["limit:a"]
+
+    # Then
+    assert same.flow == holder.flow
+    assert (other.id, Flow.load(other.flow).unique_key) == (unique, "a(1)")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from autotask.store import gates
 from autotask.store.connection import current, execute, rows
 from autotask.store.gates import Present
 from autotask.task import CANCELLED, RUNNING, State
-from autotask.worker.followers import FEW_SLOTS
+from autotask.worker.slots_here import FEW_SLOTS
 from tests.helpers import ended, patient, wait_until
 from tests.integration.store.shapes import count
 from tests.integration.worker import limited
@@ -104,7 +104,7 @@ def test_after_very_short_tasks_with_many_keys_a_worker_claims_as_many_others_as
     # Given
     followers, accounts, seen = worker.claimer.followers, 4 * FEW_SLOTS, []
     hold = followers.hold
-    monkeypatch.setattr(followers, "hold", lambda tasks: (hold(tasks), seen.append(followers.leads_many())))
+    monkeypatch.setattr(followers, "hold", lambda *of, **more: (hold(*of, **more), seen.append(followers.leads_many())))
 
     def lead():
         drained(*limited.one_very_short_each.enqueue_many([(number,) for number in range(accounts)]))
@@ -124,10 +124,10 @@ def test_a_claim_lasts_until_its_tasks_with_slots_have_ended_though_the_others_e
     followers = worker.claimer.followers
     hold, placed = followers.hold, []
 
-    def later(tasks):
+    def later(tasks, *of, **more):
         wait_until(lambda: not worker.held, what="the ends of the others")
         placed.append((len(tasks), count("autotask_result")))
-        hold(tasks)
+        hold(tasks, *of, **more)
 
     followers.hold = later
 
