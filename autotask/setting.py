@@ -1,5 +1,6 @@
 """One AUTOTASK_* setting of the project, read from Django's settings whenever it is asked for."""
 
+import time
 from typing import Any, Generic, TypeVar, overload
 
 from django.conf import settings as django_settings
@@ -26,14 +27,24 @@ def _configured() -> Any:
     Django's lazy object raises for missing ones. Most of ours are missing: that takes several microseconds each, several
     times for each task.
     """
-    holder = _lazy["_wrapped"]
+    holder = _holder()
     return django_settings if holder is empty else holder
+
+
+def _holder() -> Any:
+    """Return what Django's lazy object holds; it holds nothing for a moment while another thread overrides settings, in a test."""
+    while (holder := _lazy.get("_wrapped")) is None:
+        time.sleep(0)
+    return holder
 
 
 def secret_key() -> Any:
     """Return the ``SECRET_KEY`` of Django; it may be blank."""
     # _configured() inlined, as below: each task asks for the key twice.
-    holder = _lazy["_wrapped"]
+    try:
+        holder = _lazy["_wrapped"]
+    except KeyError:
+        holder = _holder()
     return getattr(django_settings if holder is empty else holder, "SECRET_KEY", "")
 
 
@@ -56,7 +67,10 @@ class Setting(Generic[T]):
         if instance is None:
             return self
         # _configured() inlined: a call takes as long as all the rest, and each task reads five settings.
-        holder = _lazy["_wrapped"]
+        try:
+            holder = _lazy["_wrapped"]
+        except KeyError:
+            holder = _holder()
         value = getattr(django_settings if holder is empty else holder, self.name, UNSET)
         return self.default if value is UNSET else self.accept(value)
 

@@ -7,6 +7,7 @@ import uuid
 import pytest
 from django.db import transaction
 
+from autotask.signals import worker_stopping
 from autotask.store import read, rescue, workers
 from autotask.store.connection import current, execute, rows
 from autotask.task import DONE, ERROR, WAITING, State
@@ -14,18 +15,31 @@ from autotask.worker import recorder, shutdown
 from autotask.worker.claiming.placement import Placement
 from autotask.worker.identity import make_identity
 from autotask.worker.pools import threads
-from tests.helpers import wait_until
+from tests.helpers import patient, wait_until
 from tests.integration.store.shapes import edit, let_run
 from tests.integration.worker import tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.fixture
+def stopping():
+    """Is set when a worker begins to stop."""
+    event = threading.Event()
+
+    def note(**_):
+        event.set()
+
+    worker_stopping.connect(note)
+    yield event
+    worker_stopping.disconnect(note)
+
+
 def stop_in_background(worker):
     threading.Thread(target=worker.stop).start()
 
 
-def test_a_worker_that_is_stopped_finishes_running_tasks_and_releases_waiting_ones(start_worker):
+def test_a_worker_that_is_stopped_finishes_running_tasks_and_releases_waiting_ones(start_worker, stopping):
     # Given
     worker = start_worker(threads=1)
     running = tasks.pass_gate("stop")
@@ -34,6 +48,7 @@ def test_a_worker_that_is_stopped_finishes_running_tasks_and_releases_waiting_on
 
     # When
     worker.stop()
+    assert stopping.wait(patient(20))  # It has seen the request, and has released those that it held ahead.
     tasks.gate("stop").set()
 
     # Then
