@@ -21,7 +21,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import lines
 from autotask.offer import Offer
-from autotask.own_worker import own
+from autotask.own_worker import Line, own
 from autotask.store import enqueue, notify
 from autotask.store.claims import PLACE_BITS
 from autotask.store.connection import is_alone
@@ -42,6 +42,11 @@ TRY_AGAIN = 60.0
 #: payload, with a NUL between them.
 _VERSION = 1
 
+#: The same, with the length of the payload before it, and after it the row that is the argument of the task. Only the process that
+#: this worker serves can write to the pipe, so the row is not signed.
+_WITH_ROW = 5
+_LENGTH = 2
+
 #: In place of the version, before the name of a background worker for which something was put.
 _CALL = 2
 
@@ -57,6 +62,18 @@ _HEAD = struct.Struct("=B16s16sQqhi")
 _NO_OFFER = Offer(uuid.UUID(int=0), 0)
 
 
+class Stored(NamedTuple):
+    """A task that was stored.
+
+    :ivar fence: of its claim; 0: it is not claimed.
+    :ivar row: see :class:`autotask.task.ClaimedTask`.
+    """
+
+    task: NewTask
+    fence: int
+    row: bytes = b""
+
+
 class HandedOver(NamedTuple):
     """A task that was handed over, and the offer taken for it."""
 
@@ -66,6 +83,9 @@ class HandedOver(NamedTuple):
 
 #: When to hand over again, on the monotonic clock, after the database has refused it.
 _not_before = float("-inf")
+
+#: Whether it is worth waiting for an offer: there was one the last time, or since.
+_is_patient = True
 
 
 def call_for(name: str) -> bool:
@@ -104,7 +124,7 @@ def insert(connection: BaseDatabaseWrapper, task: NewTask) -> None:
     can_hand = can_be_handed(task)
     if can_hand and own.line is not None:
         store = functools.partial(enqueue.insert_claimed, connection, task)
-        if store_claimed(connection, lambda worker_id: (task, store(worker_id))) is not None:
+        if store_claimed(connection, lambda worker_id: Stored(task, store(worker_id))) is not None:
             return
 
     def store_it(telling: bool) -> bool:
@@ -118,27 +138,41 @@ def insert(connection: BaseDatabaseWrapper, task: NewTask) -> None:
 
 
 def store_claimed(
-    connection: BaseDatabaseWrapper, store: Callable[[uuid.UUID], tuple[NewTask, int] | None], reply: str = ""
+    connection: BaseDatabaseWrapper,
+    store: Callable[[uuid.UUID], Stored | None],
+    reply: str = "",
+    patience: float = 0.0,
 ) -> int | None:
     """If there is an offer, store a task as claimed by the worker that has made it, and hand it over.
 
-    :param store: does it, and returns the task and the fence, 0 if it is stored, but not claimed; None: nothing was stored.
+    :param store: does it; None: nothing was stored.
     :param reply: where the worker answers when the task has ended; "": nobody waits there.
+    :param patience: seconds to wait for an offer, if the last caller who has waited got one.
     :returns: the fence; None: nothing was stored.
     """
     line = own.line
     # Inside a transaction, it is unknown when and whether it commits.
     if line is None or not is_alone(connection) or time.monotonic() < _not_before:
         return None
-    if (offer := line.take_offer()) is None:
+    if (offer := _offer(line, patience)) is None:
         return None
     stored = _store(store, offer)
-    task, fence = stored or (None, None)
-    line.hand_over(dump(task, fence, offer, reply) if task and fence else back(offer))
-    return fence
+    if stored is None or not stored.fence:
+        line.hand_over(back(offer))
+        return None if stored is None else 0
+    line.hand_over(dump(stored.task, stored.fence, offer, reply, stored.row))
+    return stored.fence
 
 
-def _store(store: Callable[[uuid.UUID], tuple[NewTask, int] | None], offer: Offer) -> tuple[NewTask, int] | None:
+def _offer(line: Line, patience: float) -> Offer | None:
+    global _is_patient
+    offer = line.take_offer(patience if _is_patient else 0.0)
+    if patience or offer is not None:
+        _is_patient = offer is not None
+    return offer
+
+
+def _store(store: Callable[[uuid.UUID], Stored | None], offer: Offer) -> Stored | None:
     """Store a task as claimed; None if nothing was stored: the role may not number claims, or there was a conflict."""
     global _not_before
     try:
@@ -172,14 +206,19 @@ def fits(task: NewTask) -> bool:
     return len(task.payload) + 4 * (len(kind.name) + len(kind.queue)) + _HEAD.size <= LARGEST
 
 
-def dump(task: NewTask, fence: int, offer: Offer, reply: str = "") -> bytes:
+def dump(task: NewTask, fence: int, offer: Offer, reply: str = "", row: bytes = b"") -> bytes:
     """Return the bytes that a worker gets for a task that was stored as claimed by it.
 
     :param reply: as for :func:`store_claimed`.
+    :param row: goes along if there is room for it.
     """
     id, kind, _, payload, *_ = task
-    head = _HEAD.pack(_VERSION, id.bytes, *(offer.worker_id.bytes, offer.number), fence, kind.priority, kind.retries)
-    return b"\0".join((head + kind.name.encode(), kind.queue.encode(), reply.encode(), payload))
+    words = b"\0".join((kind.name.encode(), kind.queue.encode(), reply.encode(), b""))
+    version = _VERSION
+    if row and _HEAD.size + len(words) + _LENGTH + len(payload) + len(row) <= LARGEST:
+        version, payload = _WITH_ROW, len(payload).to_bytes(_LENGTH, "big") + payload + row
+    numbers = (offer.worker_id.bytes, offer.number, fence, kind.priority, kind.retries)
+    return _HEAD.pack(version, id.bytes, *numbers) + words + payload
 
 
 def words_for(task: NewTask) -> str:
@@ -221,10 +260,14 @@ def _unpacked(body: bytes, told_fence: int | None = None, told_id: uuid.UUID | N
 
     :param told_fence: the fence, if that came by NOTIFY; then it is a claim by the worker *told_id*.
     """
-    if not body or body[0] != _VERSION or len(body) < _HEAD.size:
+    if not body or body[0] not in (_VERSION, _WITH_ROW) or len(body) < _HEAD.size:
         raise ValueError(f"{len(body)} bytes were handed over in a form that this version of autotask does not know")
-    _, id, worker_id, _, fence, priority, retries = _HEAD.unpack_from(body)
+    version, id, worker_id, _, fence, priority, retries = _HEAD.unpack_from(body)
     name, queue, reply, payload = body[_HEAD.size :].split(b"\0", 3)
+    row = b""
+    if version == _WITH_ROW:
+        end = _LENGTH + int.from_bytes(payload[:_LENGTH], "big")
+        payload, row = payload[_LENGTH:end], payload[end:]
     return ClaimedTask(
         id=uuid_of(int.from_bytes(id, "big")),
         fence=fence if told_fence is None else told_fence,
@@ -241,4 +284,6 @@ def _unpacked(body: bytes, told_fence: int | None = None, told_id: uuid.UUID | N
         payload=payload,
         worker_id=uuid_of(int.from_bytes(worker_id, "big")) if told_fence is None else told_id,
         reply=reply.decode(),
+        # Anybody who can connect to the database can notify, and a row is not signed: it counts only if it came through the pipe.
+        row=row if told_fence is None else b"",
     )

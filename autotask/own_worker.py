@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 class Line(Protocol):
     """The way to a companion that may take tasks over."""
 
-    def take_offer(self) -> "Offer | None":
-        """Take the worker's offer, if it has made one."""
+    def take_offer(self, patience: float = 0.0) -> "Offer | None":
+        """Take the worker's offer, if it has made one, or makes one within *patience* seconds."""
 
     def hand_over(self, body: bytes) -> None:
         """Send it the task."""

@@ -7,7 +7,7 @@ payloads that were signed with a key of this site are unpickled.
 import functools
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from autotask import pickling
@@ -134,9 +134,10 @@ def dump_references(references: Iterable[tuple[uuid.UUID, Reference]], *, name: 
     return [sign(id.bytes, pickling.dumps_only(refers)) for id, refers in references]
 
 
-def load_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> Arguments:
+def load_arguments(envelope: bytes, *, id: uuid.UUID, name: str, row: Sequence[Any] | None = None) -> Arguments:
     """Return the arguments of a task.
 
+    :param row: as for :func:`autotask.references.fetch`.
     :raises PayloadTooNew: they have a form or a class that this code does not know; newer code may.
     :raises PayloadRefused: they are not signed for this task with a key of this site.
     :raises ObjectGone: a model instance among them is no longer in the database.
@@ -149,7 +150,7 @@ def load_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> Arguments:
     if body is None:
         body, refers = opened(envelope, task_context(id, name), id)
     try:
-        args, kwargs = pickling.loads(body, refers)
+        args, kwargs = pickling.loads(body, refers, row)
     except (ModuleNotFoundError, AttributeError) as error:  # raised by pickle if there is no such module or class
         raise PayloadTooNew(id=id, reason=f"this code does not know its arguments: {describe(error)}") from error
     return args, kwargs

@@ -66,9 +66,10 @@ def dumps_only(refers: Reference) -> bytes:
     return pickle.dumps([refers.as_stored()], PROTOCOL) + _ONLY
 
 
-def loads(body: bytes, refers: bool) -> Any:
+def loads(body: bytes, refers: bool, row: Sequence[Any] | None = None) -> Any:
     """Return the pickled value, with its model instances as they are in the database now.
 
+    :param row: as for :func:`autotask.references.fetch`.
     :raises ObjectGone: one of the instances no longer exists.
     :raises NotAllowed: AUTOTASK_PICKLE_ALLOWED does not allow it.
     :raises Exception: whatever unpickling raises, for example ImportError for a class that is gone.
@@ -81,7 +82,7 @@ def loads(body: bytes, refers: bool) -> Any:
     file = io.BytesIO(body)
     instances: Sequence[Model] = ()
     if refers:
-        instances = fetch([Reference(*parts) for parts in _Unpickler(file, modules).load()])
+        instances = fetch([Reference(*parts) for parts in _Unpickler(file, modules).load()], row)
     return _Unpickler(file, modules, instances).load()
 
 

@@ -107,11 +107,12 @@ def subject(value: Model) -> str:
     return f"{place}{concrete._meta.label_lower}:{key}"
 
 
-def fetch(references: Sequence[Reference]) -> list[Model]:
+def fetch(references: Sequence[Reference], row: Sequence[Any] | None = None) -> list[Model]:
     """Return the instances, in the same order, with one query for each model and database.
 
     It uses the base managers of their models, as Django does for related objects.
 
+    :param row: the values of :func:`columns_of`, if there is one instance, as the driver has just returned them; None: it is read.
     :raises ObjectGone: at least one of them is not there.
     :raises OtherSchema: one of them belongs to another schema than that of the connection.
     :raises LookupError: there is no such model.
@@ -121,6 +122,8 @@ def fetch(references: Sequence[Reference]) -> list[Model]:
     for model, database, pk, schema in references:
         _refuse_other_schema(model, database, pk, schema)
         wanted.setdefault((model, database), []).append(pk)
+    if row is not None and len(references) == 1 and (made := _made(references[0], row)) is not None:
+        return [made]
     found = {place: _by_key(*place, keys) for place, keys in wanted.items()}
     gone = [refers for refers in references if refers.pk not in found[refers.model, refers.database]]
     if gone:
@@ -144,20 +147,50 @@ def one(model: type[M], database: str, key: Any) -> M | None:
 
 
 @functools.lru_cache(maxsize=1000)
+def columns_of(model: type[Model], database: str) -> tuple[str, ...]:
+    """Return the quoted columns of which an instance of a model is made; none if only Django can tell."""
+    options, manager = model._meta, model._base_manager
+    fields: Any = options.concrete_fields
+    is_plain = type(manager) is Manager and not options.parents and not isinstance(options.pk, CompositePrimaryKey)
+    if not is_plain or any(type(field).select_format is not Field.select_format for field in fields):
+        return ()
+    quote = connections[database].ops.quote_name
+    return tuple(quote(field.column) for field in fields)
+
+
+@functools.lru_cache(maxsize=1000)
 def _statement(model: type[Model], database: str) -> str | None:
     """Return the statement that selects a row of a model; None if Django has to make it.
 
     Where manager and columns are plain, it is made once: for Django, that takes longer than to run it.
     """
-    options, manager = model._meta, model._base_manager
-    fields: Any = options.concrete_fields
-    is_plain = type(manager) is Manager and not options.parents and not isinstance(options.pk, CompositePrimaryKey)
-    if not is_plain or any(type(field).select_format is not Field.select_format for field in fields):
+    if not (columns := columns_of(model, database)):
         return None
-    quote = connections[database].ops.quote_name
-    columns = ", ".join(quote(field.column) for field in fields)
-    sql = f"SELECT {columns} FROM {quote(options.db_table)} WHERE {quote(str(options.pk.column))} = "
+    options, quote = model._meta, connections[database].ops.quote_name
+    sql = f"SELECT {', '.join(columns)} FROM {quote(options.db_table)} WHERE {quote(str(options.pk.column))} = "
     return sql.replace("%", "%%") + "%s"
+
+
+def _made(refers: Reference, values: Sequence[Any]) -> Model | None:
+    """Return the instance with these values; None if they are not those of its columns."""
+    model, database, pk, _ = refers
+    kind: Any = apps.get_model(model)
+    if len(values) != len(columns_of(kind, database)):
+        return None
+    connection, made = connections[database], list(values)
+    for place, converters, column in _converters(kind, database):
+        for convert in converters:
+            made[place] = convert(made[place], column, connection)
+    instance: Model = kind.from_db(database, [field.attname for field in kind._meta.concrete_fields], made)
+    return instance if instance.pk == pk else None
+
+
+@functools.lru_cache(maxsize=1000)
+def _converters(model: type[Model], database: str) -> list[tuple[int, list[Any], Any]]:
+    """Return the functions that convert what the driver returns, by the places of the columns, with these as expressions."""
+    columns: list[Any] = [field.get_col(model._meta.db_table) for field in model._meta.concrete_fields]
+    compiler: Any = model._base_manager.using(database).query.get_compiler(database)
+    return [(place, functions, column) for place, (functions, column) in compiler.get_converters(columns).items()]
 
 
 def _by_key(model: str, database: str, keys: list[Any]) -> dict[Any, Model]:

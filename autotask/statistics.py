@@ -23,7 +23,7 @@ class Counts:
     :ivar succeeded: tasks that ended as DONE.
     :ivar failed: tasks that ended in ERROR.
     :ivar retried: attempts that failed, with another one to follow.
-    :ivar cancelled: tasks that a worker ended as CANCELLED.
+    :ivar cancelled: tasks that ended as CANCELLED, those that no worker had taken among them.
     :ivar lost: attempts whose worker or process died.
     :ivar waited: seconds, of all attempts together, from the moment when a task was ready until it started.
     :ivar ran: seconds that all attempts together took.

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.acts.answers import Answer, Log, Refusal, keep_no_log
-from autotask.store import background, bring_forward, discard as discarding, find, notify, requeue
+from autotask.store import background, bring_forward, cancelled, discard as discarding, find, notify, requeue
 from autotask.store.cancel import Cancellation, cancel as cancel_one
+from autotask.store.cancelled import Cancelled
 from autotask.store.connection import current, in_transaction
 from autotask.task import State
 
@@ -95,7 +96,9 @@ def _cancel(
     log_asked: Log[uuid.UUID],
     by: str,
 ) -> dict[uuid.UUID, Cancellation]:
-    outcomes = {id: cancel_one(connection, id, by=by) for id in batch}
+    untold: list[Cancelled] = []
+    outcomes = {id: cancel_one(connection, id, by=by, untold=untold) for id in batch}
+    cancelled.tell_after_commit(connection, untold)
     log([id for id in batch if outcomes[id] is Cancellation.CANCELLED])
     log_asked([id for id in batch if outcomes[id] is Cancellation.REQUESTED])
     return outcomes

@@ -72,7 +72,7 @@ class BackgroundAdmin(ActingAdmin):
         """Show the name."""
         return show.name(worker.name)
 
-    @admin.display(description=_("kind"))
+    @show.column(_("kind"))
     def kind(self, worker: BackgroundWorker) -> str:
         """Show the kind, and where there is one."""
         return format_html(
@@ -91,28 +91,28 @@ class BackgroundAdmin(ActingAdmin):
             return show.pill(gettext("stopping"), "ready")
         return show.pill(gettext("stopped"), "done", worker.ended)
 
-    @admin.display(description=_("where"))
+    @show.column(_("where"))
     def where(self, worker: BackgroundWorker) -> str:
         """Show its hosts."""
         places = format_html_join("", "<div>{}:{}</div>", ((each.host, each.pid) for each in _hosted(worker)))
         return places or show.NOTHING
 
-    @admin.display(description=_("runs"))
+    @show.column(_("runs"))
     def runs(self, worker: BackgroundWorker) -> int:
         """Show how often it has run."""
         return sum(each.runs for each in stored_of(worker).instances)
 
-    @admin.display(description=_("errors"))
+    @show.column(_("errors"))
     def errors(self, worker: BackgroundWorker) -> int:
         """Show how many runs have raised an exception."""
         return sum(each.errors for each in stored_of(worker).instances)
 
-    @admin.display(description=_("last run"))
+    @show.column(_("last run"))
     def last_run(self, worker: BackgroundWorker) -> str:
         """Show when a run has ended."""
         return show.moment(_latest(each.last_run_at for each in stored_of(worker).instances))
 
-    @admin.display(description=_("last error"))
+    @show.column(_("last error"))
     def last_error(self, worker: BackgroundWorker) -> str:
         """Show the last line of the last traceback."""
         failed = [each for each in stored_of(worker).instances if each.last_error_at is not None]
@@ -122,7 +122,7 @@ class BackgroundAdmin(ActingAdmin):
         words = last.last_error.strip().splitlines()[-1:] or [""]
         return format_html('<span title="{}">{}</span> {}', last.last_error, words[0], show.moment(last.last_error_at))
 
-    @admin.display(description=_("waiting"))
+    @show.column(_("waiting"))
     def waiting(self, worker: BackgroundWorker) -> str:
         """Show how many values and triggers wait, with a link to them."""
         count, address = stored_of(worker).waiting, self.tasks_address()

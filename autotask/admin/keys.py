@@ -105,22 +105,22 @@ class KeyAdmin(ActingAdmin):
         """Show the name."""
         return key.name
 
-    @admin.display(description=_("scopes"))
+    @show.column(_("scopes"))
     def allows(self, key: ApiKey) -> str:
         """Show the scopes."""
         return ", ".join(key.scopes)
 
-    @admin.display(description=_("created"))
+    @show.column(_("created"))
     def made(self, key: ApiKey) -> str:
         """Show when it was created."""
         return show.moment(key.created_at)
 
-    @admin.display(description=_("expires"))
+    @show.column(_("expires"))
     def end(self, key: ApiKey) -> str:
         """Show until when it is valid."""
         return gettext("never") if key.expires_at is None else show.moment(key.expires_at)
 
-    @admin.display(description=_("last used"))
+    @show.column(_("last used"))
     def used(self, key: ApiKey) -> str:
         """Show when it was last used, to the minute."""
         return gettext("never") if key.used_at is None else show.moment(key.used_at)

@@ -110,9 +110,9 @@ class PauseAdmin(ActingAdmin):
     @admin.display(description=_("paused"))
     def what(self, pause: Pause) -> str:
         """Show the kind and the name."""
-        return f"{KIND_WORDS[Kind(pause.kind)]} {pause.name}".strip()
+        return show.breakable(f"{KIND_WORDS[Kind(pause.kind)]} {pause.name}".strip())
 
-    @admin.display(description=_("since"))
+    @show.column(_("since"))
     def since(self, pause: Pause) -> str:
         """Show how long ago it began."""
         return show.moment(pause.paused_at)
@@ -122,12 +122,12 @@ class PauseAdmin(ActingAdmin):
         """Show when it began."""
         return show.exact_moment(pause.paused_at)
 
-    @admin.display(description=_("by"))
+    @show.column(_("by"))
     def who(self, pause: Pause) -> str:
         """Show who has paused it."""
         return pause.paused_by or show.NOTHING
 
-    @admin.display(description=_("until"))
+    @show.column(_("until"))
     def end(self, pause: Pause) -> str:
         """Show in how long it ends."""
         return gettext("it is resumed") if pause.until is None else show.moment(pause.until)
@@ -137,7 +137,7 @@ class PauseAdmin(ActingAdmin):
         """Show when it ends."""
         return gettext("it is resumed") if pause.until is None else show.exact_moment(pause.until)
 
-    @admin.display(description=_("reason"))
+    @show.column(_("reason"))
     def why(self, pause: Pause) -> str:
         """Show the reason."""
         return pause.reason or show.NOTHING
@@ -191,7 +191,7 @@ class PauseAdmin(ActingAdmin):
 
     def buttons(self) -> Sequence[Button]:
         """Return the button on the page of a pause."""
-        return (Button("resume", may_pause, self.resume),)
+        return (Button("resume", may_pause, self.resume, deletes=True),)
 
 
 def _in_words(doubt: Doubt) -> str:

@@ -90,7 +90,7 @@ class ScheduleAdmin(ActingAdmin):
             return show.pill(gettext("late"), "lost", gettext("No running worker has this schedule in its code."))
         return show.pill(pgettext("state of a schedule", "active"), "done")
 
-    @admin.display(description=_("when"))
+    @show.column(_("when"))
     def when(self, schedule: Schedule) -> str:
         """Show the timetable in words, and as a cron expression."""
         entry = entry_of(schedule)
@@ -103,7 +103,7 @@ class ScheduleAdmin(ActingAdmin):
             entry.timetable.tz,
         )
 
-    @admin.display(description=_("last run"))
+    @show.column(_("last run"))
     def last_run(self, schedule: Schedule) -> str:
         """Show the state of its newest task."""
         run: StoredTask | None = vars(schedule).get("last_run")
@@ -114,7 +114,7 @@ class ScheduleAdmin(ActingAdmin):
             "{} {}", show.link(self.task_address(run.id), show.state(run.state, run.error_message)), moment
         )
 
-    @admin.display(description=_("next"))
+    @show.column(_("next"))
     def next(self, schedule: Schedule) -> str:
         """Show when it is due next."""
         now = datetime.now(UTC)

@@ -2,8 +2,11 @@
 
 import functools
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
 
+from django.contrib import admin
 from django.utils import timezone
 from django.utils.dateformat import format as date_format
 from django.utils.html import format_html, format_html_join
@@ -132,6 +135,19 @@ def labelled(label: object, shown: object) -> SafeString:
     return format_html('<span class="autotask-label" aria-hidden="true">{}</span>{}', label, shown)
 
 
+def column(label: Any) -> Callable[[Callable[[Any, Any], object]], Callable[[Any, Any], SafeString]]:
+    """Return a decorator for a method that shows a column: its cells have labels where the table is shown as cards."""
+
+    def decorate(method: Callable[[Any, Any], object]) -> Callable[[Any, Any], SafeString]:
+        @functools.wraps(method)
+        def shown(page: Any, obj: Any) -> SafeString:
+            return labelled(label, method(page, obj))
+
+        return admin.display(description=label)(shown)
+
+    return decorate
+
+
 def shortened(text: str, longest: int) -> str:
     """Return the beginning of a text, with more of it to hover over."""
     return format_html('<span title="{}">{}</span>', text, Truncator(text).chars(longest)) if text else ""
@@ -139,9 +155,13 @@ def shortened(text: str, longest: int) -> str:
 
 @functools.lru_cache(maxsize=1000)  # a page has few, in each of its rows
 def name(text: str) -> str:
-    """Return a dotted name, in which lines may break after dots."""
-    parts = format_html_join(mark_safe("<wbr>"), "{}", ((part,) for part in re.findall(r"[^.]*\.+|[^.]+", text)))
-    return format_html('<span class="autotask-name">{}</span>', parts)
+    """Return a dotted name, in which lines may break after dots and underscores."""
+    return format_html('<span class="autotask-name">{}</span>', breakable(text))
+
+
+def breakable(text: str) -> SafeString:
+    """Return a text in which lines may break after dots and underscores as well."""
+    return format_html_join(mark_safe("<wbr>"), "{}", ((part,) for part in re.findall(r"[^._]*[._]+|[^._]+", text)))
 
 
 def preformatted(text: str) -> str:

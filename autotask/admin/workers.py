@@ -39,7 +39,7 @@ class WorkerAdmin(ReadOnlyAdmin):
         "kind_word",
         "django_process",
         "served_queues",
-        "threads",
+        "thread_count",
         "running",
         "seen",
         "started",
@@ -94,33 +94,38 @@ class WorkerAdmin(ReadOnlyAdmin):
         """Show whether it is alive."""
         return life(is_lost=worker.is_stale, is_stopping=worker.stopping)  # type: ignore[attr-defined]  # annotated
 
-    @admin.display(description=_("kind"))
+    @show.column(_("kind"))
     def kind_word(self, worker: Worker) -> str:
         """Show whether it is a companion or a dedicated worker."""
         return str(KINDS.get(worker.kind, worker.kind))
 
-    @admin.display(description=_("Django process"))
+    @show.column(_("Django process"))
     def django_process(self, worker: Worker) -> str:
         """Show the process id of the Django process whose companion it is."""
         return show.NOTHING if worker.serves_pid is None else str(worker.serves_pid)
 
-    @admin.display(description=_("queues"))
+    @show.column(_("queues"))
     def served_queues(self, worker: Worker) -> str:
         """Show the queues it serves."""
         return worker.queues.replace(",", ", ") or gettext("all")
 
-    @admin.display(description=_("running"))
+    @show.column(_("threads"))
+    def thread_count(self, worker: Worker) -> int:
+        """Show in how many threads it runs tasks."""
+        return worker.threads
+
+    @show.column(_("running"))
     def running(self, worker: Worker) -> str:
         """Show how many tasks it runs."""
         return str(worker.running_tasks)  # type: ignore[attr-defined]  # annotated in get_queryset()
 
-    @admin.display(description=_("last seen"))
+    @show.column(_("last seen"))
     def seen(self, worker: Worker) -> str:
         """Show how long ago its last heartbeat was."""
         since: timedelta = worker.since_seen  # type: ignore[attr-defined]  # annotated in get_queryset()
         return show.moment(worker.seen_at, gettext("%(time)s ago") % {"time": show.duration(since)})
 
-    @admin.display(description=_("started"))
+    @show.column(_("started"))
     def started(self, worker: Worker) -> str:
         """Show how long ago it started."""
         return show.moment(worker.started_at)

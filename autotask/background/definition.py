@@ -80,7 +80,7 @@ class BackgroundDefinition(Definition[Any, Any]):
             return None
         name = self.worker.name
         return handover.store_claimed(
-            connection, lambda worker_id: (task, inbox.put(connection, task, name, worker_id))
+            connection, lambda worker_id: handover.Stored(task, inbox.put(connection, task, name, worker_id))
         )
 
     def _put_calling(self, connection: BaseDatabaseWrapper, task: NewTask) -> bool:

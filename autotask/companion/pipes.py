@@ -4,7 +4,7 @@ import contextlib
 import os
 
 from autotask.offer import Offer, take
-from autotask.processes import streams
+from autotask.processes import readable, streams
 from autotask.wakeup import WORD, handing
 
 
@@ -40,9 +40,12 @@ class Pipes:
         # If the pipe is full of unread words, no further one is needed.
         self._write(WORD)
 
-    def take_offer(self) -> Offer | None:
-        """Take the offer of the worker to take a task, if it has made one."""
-        return take(self.offers[0])
+    def take_offer(self, patience: float = 0.0) -> Offer | None:
+        """Take the offer of the worker to take a task, if it has made one, or makes one within *patience* seconds."""
+        offer = take(self.offers[0])
+        if offer is None and patience and readable.wait([self.offers[0]], patience):
+            offer = take(self.offers[0])
+        return offer
 
     def hand_over(self, body: bytes) -> None:
         """Give the worker a task that is stored as claimed by it."""

@@ -105,7 +105,8 @@ class ModelTask(Definition[..., Any]):
         if isinstance(value, int) and not -(2**31) <= value < 2 ** (63 if type == "bigint" else 31):
             return None
         prepared = pk.get_db_prep_value(value, connection)
-        return pull.Key(self.table().table, _quoted(pk.column), type.partition("(")[0], prepared)
+        columns = tuple(name.replace("%", "%%") for name in references.columns_of(self.model, settings.DATABASE))
+        return pull.Key(self.table().table, _quoted(pk.column), type.partition("(")[0], prepared, columns)
 
     def is_remote(self, queue: str) -> bool:
         """Whether only a client from outside starts the steps of a row."""

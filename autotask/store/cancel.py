@@ -1,7 +1,6 @@
 """Cancel waiting tasks; ask running ones to stop."""
 
 import enum
-import functools
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -9,8 +8,8 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.flow import Flow
-from autotask.signals import tell_cancelled
-from autotask.store import columns, marks, model_rows, notify, ready
+from autotask.store import cancelled, columns, marks, model_rows, notify, ready
+from autotask.store.cancelled import Cancelled
 from autotask.store.connection import rows, text
 
 
@@ -66,11 +65,19 @@ class Cancellation(enum.Enum):
     TOO_LATE = "too late"
 
 
-def cancel(connection: BaseDatabaseWrapper, id: uuid.UUID, reason: str = "", by: str = "") -> Cancellation:
+def cancel(
+    connection: BaseDatabaseWrapper,
+    id: uuid.UUID,
+    reason: str = "",
+    by: str = "",
+    *,
+    untold: list[Cancelled] | None = None,
+) -> Cancellation:
     """Cancel a waiting task, or ask the worker of a running one to stop it.
 
     :param reason: why it is cancelled, for its message; "": somebody wants it.
     :param by: the user who cancels it; "": unknown.
+    :param untold: a waiting one is added to it, for a caller that tells of many together; None: it is told of here.
     :returns: TOO_LATE if the task has ended, or does not exist.
     """
     written = model_rows.written(model_rows.of(connection, id))
@@ -82,7 +89,10 @@ def cancel(connection: BaseDatabaseWrapper, id: uuid.UUID, reason: str = "", by:
     for _ in range(_TRIES):
         if gone := model_rows.act_with(connection, act, written):
             (name, queue, awaited, frees), *_ = gone
-            connection.on_commit(functools.partial(tell_cancelled, id, name, queue), robust=True)
+            if untold is None:
+                cancelled.tell_after_commit(connection, [Cancelled(id, name, queue)])
+            else:
+                untold.append(Cancelled(id, name, queue))
             if awaited:
                 notify.tell_after_commit(connection, {notify.ended_channel(id): ""})
             if frees:
@@ -106,8 +116,7 @@ def end_held(connection: BaseDatabaseWrapper, statement: str, params: Mapping[st
         lambda more: rows(connection, f"{statement}{more}\nSELECT id, name, queue, awaited FROM gone", params),
         model_rows.written(model_rows.tables.values()),
     )
-    for id, name, queue, _ in ended:
-        connection.on_commit(functools.partial(tell_cancelled, id, name, queue), robust=True)
+    cancelled.tell_after_commit(connection, [Cancelled(id, name, queue) for id, name, queue, _ in ended])
     if awaited := [id for id, _, _, awaited in ended if awaited]:
         notify.tell_after_commit(connection, {notify.ended_channel(id): "" for id in awaited})
     return len(ended)

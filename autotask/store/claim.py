@@ -78,7 +78,7 @@ SELECT due.seconds::text, {_DUE}::smallint, NULL, NULL FROM ({UNTIL_DUE}) AS due
 )
 
 #: The fields that a claim returns, and expressions for those that differ from their columns.
-_RECORD = ClaimedTask._fields[:-2]
+_RECORD = ClaimedTask._fields[: ClaimedTask._fields.index("worker_id")]
 _HELD = {
     "fence": claims.FENCE,
     "attempt": "t.attempt + 1",
@@ -312,5 +312,5 @@ def record(row: tuple[Any, ...], worker_id: uuid.UUID) -> ClaimedTask:
         payload = bytes(payload)
     return tuple.__new__(ClaimedTask, (
         id, fence, name, queue, priority, attempt, failures, lost, retries, unknown_for, in_utc(ready_at),
-        in_utc(scheduled_for), payload, cancel_requested, late, at_most_once, timeout, flow, worker_id, "",
+        in_utc(scheduled_for), payload, cancel_requested, late, at_most_once, timeout, flow, worker_id, "", b"",
     ))  # fmt: skip

@@ -20,6 +20,9 @@ from autotask.task import REMOTE, State
 #: Seconds for which an offered task is offered to nobody else.
 OFFER = 30.0
 
+#: Bytes of a row, as stored, that are read along with the claim of its step.
+LARGEST_ROW = 1000
+
 
 class Offered(NamedTuple):
     """A task that was offered to a client.
@@ -41,16 +44,21 @@ class Key(NamedTuple):
     :ivar table: the quoted name of its table.
     :ivar column: that of the key.
     :ivar type: the type of the column.
+    :ivar columns: the quoted names of the columns to read of the row; none: it is not read.
     """
 
     table: str
     column: str
     type: str
     value: Any
+    columns: tuple[str, ...] = ()
 
 
 class Claimed(NamedTuple):
-    """A step that was stored as claimed by a worker: the parts of its task that the worker needs."""
+    """A step that was stored as claimed by a worker: the parts of its task that the worker needs.
+
+    :ivar row: the values of its row, in the order of :attr:`Key.columns`; None: they were not read, or are too large.
+    """
 
     id: uuid.UUID
     fence: int
@@ -58,6 +66,7 @@ class Claimed(NamedTuple):
     priority: int
     retries: int
     payload: bytes
+    row: tuple[Any, ...] | None = None
 
 
 class Place(NamedTuple):
@@ -199,7 +208,8 @@ started AS (
 ),
 gone AS (SELECT id FROM started),
 {claims.MADE}
-SELECT started.id, made.number << {claims.PLACE_BITS}, started.queue, started.priority, started.retries, started.payload FROM made, started
+SELECT started.id, made.number << {claims.PLACE_BITS}, started.queue, started.priority, started.retries, started.payload
+FROM made CROSS JOIN started
 """
 
 # Rare enough for a look at all live tasks: a client came for a row that is gone.
@@ -322,20 +332,29 @@ def claim(
     """
     params = {"worker_id": worker_id, "step": step, "payload": payload, "largest": largest}
     if isinstance(which, Key):
-        sql, params["key"] = _claim_of_row(which.table, which.column, which.type), which.value
+        sql, params["key"] = _claim_of_row(*which[:3], which.columns), which.value
     else:
         sql, params["id"] = CLAIM, which
     found = rows_for_caller(connection, sql, params)
     if not found:
         return None
-    id, fence, queue, priority, retries, arguments = found[0]
-    return Claimed(id, fence, queue, priority, retries, bytes(arguments))
+    id, fence, queue, priority, retries, arguments, *of_row = found[0]
+    row = tuple(of_row[1:]) if of_row and of_row[0] else None
+    return Claimed(id, fence, queue, priority, retries, bytes(arguments), row)
 
 
 @functools.lru_cache(maxsize=100)
-def _claim_of_row(table: str, column: str, type: str) -> str:
-    row = f"(SELECT r.task_id FROM {table} r WHERE r.{column} = %(key)s::{type} AND r.done_time IS NULL)"
-    return CLAIM.replace("%(id)s::uuid", row)
+def _claim_of_row(table: str, column: str, type: str, columns: tuple[str, ...]) -> str:
+    is_meant = f"r.{column} = %(key)s::{type}"
+    row = f"(SELECT r.task_id FROM {table} r WHERE {is_meant} AND r.done_time IS NULL)"
+    sql = CLAIM.replace("%(id)s::uuid", row)
+    if not columns:
+        return sql
+    # The size of a value that is stored out of line is known without reading it.
+    size = " + ".join(f"coalesce(pg_column_size(r.{name}), 0)" for name in columns)
+    values = "".join(f", r.{name}" for name in columns)
+    sql = sql.replace("\nFROM made", f", r.{column} IS NOT NULL{values}\nFROM made")
+    return f"{sql}LEFT JOIN {table} r ON {is_meant} AND {size} <= {LARGEST_ROW}"
 
 
 def of_row(connection: BaseDatabaseWrapper, name: str, task_info: str) -> list[uuid.UUID]:

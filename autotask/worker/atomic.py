@@ -132,7 +132,7 @@ class _Transaction:
             return True
         if sqlstate(error):
             return False
-        # psycopg2 says only that the connection was closed.
+        # psycopg2 says only that the connection was closed (findings/psycopg2_hides_why_a_session_has_ended.sh).
         try:
             current().close()
             return self._durations.exceed(current())

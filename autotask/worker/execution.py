@@ -183,5 +183,5 @@ def _call_again(
     """Call the function of a task; the next time with fresh arguments, since it may have changed them."""
     if again:
         context.steps = None  # Those of the first run were rolled back with it.
-        arguments = load_arguments(task)
+        arguments = load_arguments(task._replace(row=b""))
     return call(arguments)

@@ -5,6 +5,7 @@ import functools
 import logging
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -99,6 +100,9 @@ class Recorder:
         self._aside = Aside()
         self.thread = threading.Thread(target=self._run, name="autotask-recorder", daemon=True)
         self._closing = threading.Event()
+        #: Held by the thread that uses the connection; when another one has used it.
+        self._using = threading.Lock()
+        self._used_at = float("-inf")
         self.refused = 0
 
     def put(self, record: Record) -> None:
@@ -108,6 +112,33 @@ class Recorder:
         if size := weight(record[1]):
             self.burden.put(size)
         self.records.put((record, size))
+
+    def put_urgent(self, record: Record) -> None:
+        """Have a record written for which somebody waits: by this thread itself, if the other one has nothing to do.
+
+        Any thread may call this, as :meth:`put`. It saves the time in which the other thread wakes up.
+        """
+        if record[0].flow is None and not weight(record[1]) and self._using.acquire(blocking=False):
+            try:
+                if self._write_here(record):
+                    return
+            finally:
+                self._using.release()
+        self.put(record)
+
+    def _write_here(self, record: Record) -> bool:
+        """Write a record, and return whether that is done; if it fails, the other thread knows what to do."""
+        if not self.connection.is_open or self._closing.is_set() or not self._is_empty() or self._isolation.rests():
+            return False
+        ways = [(write, group) for write, group in self._writes.parted([record]) if group]
+        try:
+            for write, group in ways:
+                self._store(write, group)
+        except Exception:  # perhaps of a lost connection; what was committed all the same is found by its fence
+            self.connection.close()
+            return False
+        self._used_at = time.monotonic()
+        return bool(ways)  # There is none for what the transaction of the function has recorded.
 
     def get_ready(self) -> None:
         """Have the connection opened if it is closed: there will be outcomes soon. Any thread may call this.
@@ -144,12 +175,13 @@ class Recorder:
         while True:
             batch, size, ends = self._next_batch()
             last = last or ends
-            self._write(batch, size)
-            self._write(*self._next_later())
-            # Records that were put again, because their rows were locked, come after the mark of the end.
-            if self._closing.is_set() or (last and self._is_empty()):
-                self.connection.close()
-                return
+            with self._using:
+                self._write(batch, size)
+                self._write(*self._next_later())
+                # Records that were put again, because their rows were locked, come after the mark of the end.
+                if self._closing.is_set() or (last and self._is_empty()):
+                    self.connection.close()
+                    return
 
     def _is_empty(self) -> bool:
         return self.records.empty() and not self._later
@@ -191,15 +223,19 @@ class Recorder:
 
     def _connect(self) -> None:
         # Whatever it is: this thread has to continue. The next outcome tries again, and says what fails.
-        with contextlib.suppress(Exception):
+        with self._using, contextlib.suppress(Exception):
             self.connection.wrapper  # noqa: B018 - it is opened by this
 
     def _next(self) -> tuple[Record, int] | None:
-        try:
-            return self.records.get(timeout=IDLE)
-        except queue.Empty:
-            self.connection.close()
-            return self.records.get()
+        while True:
+            try:
+                return self.records.get(timeout=IDLE)
+            except queue.Empty:
+                with self._using:
+                    if time.monotonic() - self._used_at >= IDLE:
+                        self.connection.close()
+                        break
+        return self.records.get()
 
     def _write(self, batch: list[Record], size: int) -> None:
         if not batch:

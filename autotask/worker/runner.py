@@ -13,14 +13,16 @@ from autotask.worker.held import HeldTasks
 from autotask.worker.hygiene import tidy_connections
 from autotask.worker.job import Job
 from autotask.worker.outcome import Advanced, Lost, Released
-from autotask.worker.pools.base import Interruptible, Run
+from autotask.worker.pools.base import Run
 from autotask.worker.pools.coroutines import CoroutinePlace
 from autotask.worker.pools.messages import Ended
+from autotask.worker.pools.places import Place
 from autotask.worker.pools.processes import Died, End
 from autotask.worker.recorder import Recorder
 from autotask.worker.registration import Registration
 from autotask.worker.reporter import Reporter
 from autotask.worker.sync_threads import NoThread
+from autotask.worker.writes import Record
 
 logger = logging.getLogger("autotask.worker")
 
@@ -61,13 +63,17 @@ class Runner:
         self._coroutines_are_ready = False
         self._said_at = float("-inf")
 
-    def run(self, task: ClaimedTask, attempt: Interruptible) -> None:
-        """Run a task in this thread."""
+    def run(self, task: ClaimedTask, attempt: Place) -> None:
+        """Run a task in this thread of a pool."""
         try:
             ended = self._not_begun(task)
             if ended is None:
                 ended = execution.execute(task, self._is_cancelled, self._reporter, attempt)
-            self._put(task, ended)
+            if task.reply:
+                attempt.over()
+                self._put(task, ended, self._recorder.put_urgent)
+            else:
+                self._put(task, ended)
         except BaseException as error:  # noqa: B036 - the thread must not end, nor the task stay without outcome
             # In this order: logging itself may have failed.
             self._put(task, steps.broken(task, error))
@@ -165,6 +171,8 @@ class Runner:
             self._coroutines_are_ready = True
         return None
 
-    def _put(self, task: ClaimedTask, ended: Outcome | Released | Lost) -> None:
+    def _put(
+        self, task: ClaimedTask, ended: Outcome | Released | Lost, put: Callable[[Record], None] | None = None
+    ) -> None:
         if task.fence not in self._held.given_up:  # else its outcome is recorded already
-            self._recorder.put((task, ended))
+            (put or self._recorder.put)((task, ended))

@@ -3,7 +3,7 @@
 import pickle
 from typing import Any
 
-from autotask import payload
+from autotask import payload, read_rows
 from autotask.conf import settings
 from autotask.envelopes import opening, result_signing
 from autotask.exceptions import InvalidSetting, PayloadTooNew
@@ -61,7 +61,7 @@ def loaded(task: ClaimedTask, pickled: bytes) -> Arguments:
 
 def load_arguments(task: ClaimedTask) -> Arguments:
     """Return the arguments of a task; raises as :func:`autotask.payload.load_arguments` does."""
-    return payload.load_arguments(task.payload, id=task.id, name=task.name)
+    return payload.load_arguments(task.payload, id=task.id, name=task.name, row=read_rows.fresh(task.row))
 
 
 def dump_result(task: ClaimedTask, value: Any) -> bytes | None:

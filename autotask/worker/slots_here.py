@@ -12,7 +12,7 @@ SHORT = 0.005
 #: Seconds. If there are more slots than threads, only such tasks keep the rest: others leave it to other workers.
 VERY_SHORT = 0.0005
 
-#: How many times the usual time a long task counts at most.
+#: The most times the usual time that a long task counts.
 LONG = 10
 
 #: Seconds of work that wait behind each slot, and the most followers there.

@@ -10,7 +10,7 @@ class Unfinished:
     """The tasks of each claim whose ends are not in the database, by their fences.
 
     The thread that claims adds all tasks of the claim, before any of them can end; the thread that records their ends
-    forgets, one thread alone. Both may do so twice: an outcome that is tried again may be among the records more than once.
+    forgets, one thread at a time. Both may do so twice: an outcome that is tried again may be among the records more than once.
     If one that records an end elsewhere, as in the transaction of a task, misses that the claim is over, a worker finds it
     later (:meth:`autotask.worker.receiver.Receiver.reconcile`).
     """

@@ -155,6 +155,57 @@ def test_every_page_fits_with_the_words_of_other_languages_and_long_times(
         assert [*found, *complaints] == []
 
 
+@pytest.mark.parametrize(
+    ("page_of", "column", "label"),
+    [
+        ("worker", "running", "running"),
+        ("schedule", "next", "next"),
+        ("pause", "why", "reason"),
+        ("apikey", "made", "created"),
+    ],
+)
+def test_the_cells_of_cards_have_labels(rows, browser, live_server, page_of, column, label):
+    for width in (390, 1280):
+        with visit(browser, live_server, width=width) as (page, _):
+            page.goto(f"{live_server.url}{LIST}/{page_of}/")
+            found = page.locator(f"#result_list .field-{column} .autotask-label").first
+            assert found.text_content() == label
+            assert found.is_visible() == (width == 390)
+
+
+def test_long_names_break_at_dots_and_underscores(rows, browser, live_server):
+    name = "warehouse.inventory.maintenance.tasks.recalculate_reorder_levels_of_all_products"
+    Task.objects.filter(state=State.HELD).update(name=name)
+    with visit(browser, live_server, width=390) as (page, _):
+        page.goto(f"{live_server.url}{LIST}/taskrecord/?state=held")
+        lines = page.locator("#result_list .autotask-name").first.evaluate(
+            """name => {
+                const lines = [], range = document.createRange();
+                let top = null;
+                for (const node of name.childNodes) for (let at = 0; at < node.length; at++) {
+                    range.setStart(node, at);
+                    range.setEnd(node, at + 1);
+                    const here = range.getBoundingClientRect().top;
+                    if (top === null || Math.abs(here - top) > 3) { lines.push(""); top = here; }
+                    lines[lines.length - 1] += node.data[at];
+                }
+                return lines;
+            }"""
+        )
+        assert len(lines) > 1 and "".join(lines) == name
+        assert all(line[-1] in "._" for line in lines[:-1]), lines
+
+
+def test_long_names_stay_in_their_cards(rows, browser, live_server):
+    Pause.objects.update(
+        kind="task", name="warehouse.inventory.maintenance.tasks.recalculate_reorder_levels_of_all_products"
+    )
+    with visit(browser, live_server, width=390) as (page, _):
+        page.goto(f"{live_server.url}{LIST}/pause/")
+        wide = page.locator("#result_list tbody a").first.evaluate("link => link.getBoundingClientRect().right")
+        assert wide <= page.locator("#result_list tbody tr").first.evaluate("row => row.getBoundingClientRect().right")
+
+
 def test_printed_pages_use_the_width_of_the_paper(rows, browser, live_server):
     with visit(browser, live_server, width=794) as (page, _):  # A4
         page.emulate_media(media="print")

@@ -151,6 +151,23 @@ def test_items_that_wait_for_something_get_all_threads_again(alone, monkeypatch)
     pool.close()
 
 
+def test_an_item_that_is_over_is_not_watched_while_its_thread_has_something_to_do_for_it():
+    is_over, may_end = threading.Event(), threading.Event()
+
+    def run(item, place):
+        place.over()
+        is_over.set()
+        may_end.wait(10)
+
+    pool = ThreadPool(1, run, nothing)
+    pool.submit("x")
+    assert is_over.wait(10)
+    assert (pool.running(), pool.outstanding(), pool.abandon("x")) == ([], 1, None)
+    may_end.set()
+    wait_until(lambda: not pool.outstanding())
+    pool.close()
+
+
 def test_threads_end_when_their_pool_is_closed():
     # Given
     ended = []

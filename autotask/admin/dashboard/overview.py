@@ -236,7 +236,7 @@ def _worker(worker: LivingWorker) -> dict[str, Any]:
 
 def _pause(pause: Pause) -> dict[str, Any]:
     return {
-        "what": f"{KIND_WORDS[pause.kind]} {pause.name}".strip(),
+        "what": show.breakable(f"{KIND_WORDS[pause.kind]} {pause.name}".strip()),
         "who": pause.paused_by or gettext("an unknown user"),
         "since": show.moment(pause.paused_at),
         "until": show.moment(pause.until),

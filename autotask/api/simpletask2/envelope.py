@@ -20,16 +20,41 @@ logger = logging.getLogger("autotask")
 View = Callable[[HttpRequest], JsonResponse]
 
 
-def answering(act: Callable[[dict[str, Any]], Any]) -> View:
+class Answer(JsonResponse):
+    """An answer after which there may be more to do.
+
+    :ivar then: called when the client has its answer.
+    """
+
+    then: Callable[[], None] | None = None
+
+    def close(self) -> None:
+        """Do the rest. The web server calls this; it may have been called before."""
+        then, self.then = self.then, None
+        try:
+            if then is not None:
+                then()
+        except Exception:  # the request is answered
+            logger.exception("What was to be done after an answer to a client of django-simpletask2 failed")
+        finally:
+            super().close()
+
+
+def answering(act: Callable[[dict[str, Any]], Any], then: Callable[[dict[str, Any]], None] | None = None) -> View:
     """Make a view of a function that takes the body of a request, without the key, and returns the result.
 
     It runs outside of transactions, whatever ``ATOMIC_REQUESTS`` says: it waits for what others commit.
+
+    :param then: is called with the same body when the client has the result; None: nothing is to be done.
     """
 
     @functools.wraps(act)
     def view(request: HttpRequest) -> JsonResponse:
         try:
-            return _answer(True, act(authorized(request)), 0, "OK")
+            answer = _answer(True, act(body := authorized(request)), 0, "OK")
+            if then is not None:
+                answer.then = functools.partial(then, body)
+            return answer
         except Problem as problem:
             return _answer(False, None, problem.code, problem.message)
         except Exception:  # a stranger learns nothing about the inside
@@ -66,7 +91,7 @@ def _read(request: HttpRequest) -> bytes:
     return bytes(text)
 
 
-def _answer(success: bool, result: Any, code: int, message: str) -> JsonResponse:
-    response = JsonResponse({"success": success, "result": result, "error": {"code": code, "message": message}})
+def _answer(success: bool, result: Any, code: int, message: str) -> Answer:
+    response = Answer({"success": success, "result": result, "error": {"code": code, "message": message}})
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -26,6 +26,9 @@ logger = logging.getLogger("autotask")
 AHEAD = 0.1
 MOST = 16
 
+#: When no more than this many of them are left, the next ones are taken after the answer.
+FEW = 4
+
 #: Seconds after which offers that nobody has asked for are withdrawn.
 KEEP = 0.25
 
@@ -39,11 +42,26 @@ class _Stock:
 
     :ivar until: when it is withdrawn.
     :ivar asked_at: when a client got a task of these channels.
+    :ivar most: how many are taken at once, going by how often clients ask.
+    :ivar has_more: whether there were as many as were asked for, the last time.
+    :ivar is_filling: whether a thread takes more.
     """
 
     offered: deque[Offered] = field(default_factory=deque)
     until: float = 0.0
     asked_at: float = float("-inf")
+    most: int = 1
+    has_more: bool = False
+    is_filling: bool = False
+
+    def asked(self, now: float) -> None:
+        """Note that a client asks."""
+        self.most = max(1, min(MOST, int(AHEAD / max(now - self.asked_at, 0.001))))
+
+    def add(self, offered: Sequence[Offered], now: float) -> None:
+        """Keep tasks for the next requests."""
+        self.offered.extend(offered)
+        self.until = now + KEEP
 
 
 class Offers:
@@ -59,11 +77,11 @@ class Offers:
         key, now = tuple(channels), time.monotonic()
         with self._lock:
             stock = self._stock(key)
+            stock.asked(now)
             if stock.offered and now < stock.until:
                 stock.asked_at = now
                 return stock.offered.popleft()
-            most = max(1, min(MOST, int(AHEAD / max(now - stock.asked_at, 0.001))))
-            is_left = bool(stock.offered)
+            is_left, most = bool(stock.offered), stock.most
         if is_left:
             # The thread has failed, or does not run: by now, they may be offered to the clients of another process.
             self.withdraw(connection)
@@ -72,12 +90,33 @@ class Offers:
             if not taken:
                 return None
             stock = self._stock(key)
+            stock.has_more = len(taken) == most
             if taken[1:]:
-                stock.offered.extend(taken[1:])
-                stock.until = now + KEEP
+                stock.add(taken[1:], now)
                 self._return_later()
             stock.asked_at = now
             return taken[0]
+
+    def fill(self, connection: BaseDatabaseWrapper, channels: Sequence[str]) -> None:
+        """Take the next tasks in advance, if few are left: so no request has to wait for the statement."""
+        key, now = tuple(channels), time.monotonic()
+        with self._lock:
+            stock = self._stock(key)
+            left = len(stock.offered)
+            if stock.is_filling or not (stock.has_more and 0 < left <= FEW < stock.most and now < stock.until):
+                return
+            stock.is_filling, most = True, stock.most - left
+        taken: list[Offered] = []
+        try:
+            taken = pull.take(connection, channels, list(model_rows.tables), most=most)
+        finally:
+            with self._lock:
+                stock.is_filling = False
+                if taken:
+                    stock = self._stock(key)  # It may have been forgotten meanwhile.
+                    stock.add(taken, now)
+                    self._return_later()
+                stock.has_more = len(taken) == most
 
     def withdraw(self, connection: BaseDatabaseWrapper) -> None:
         """Withdraw the offers that nobody has asked for in time."""

@@ -43,6 +43,11 @@ def pulled(channels: Sequence[str]) -> str | None:
         listener.close()
 
 
+def fill(channels: Sequence[str]) -> None:
+    """Take the next tasks of some channels in advance, if clients ask often."""
+    offers.offers.fill(current(), channels)
+
+
 def _wait(
     connection: BaseDatabaseWrapper,
     channels: Sequence[str],

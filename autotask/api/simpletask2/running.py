@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask import answers, handover, payload
+from autotask import answers, handover, payload, read_rows
 from autotask.answers import Box
 from autotask.api.simpletask2.problems import HandlerFailed, Locked, NoHandler
 from autotask.api.simpletask2.rows import row_of
 from autotask.conf import settings
 from autotask.exceptions import HandlerMissing, PayloadRefused
+from autotask.handover import Stored
 from autotask.model_tasks.definition import ModelTask
 from autotask.store import notify, pull, read, steps
 from autotask.store.connection import current, shares_sessions
@@ -26,6 +27,9 @@ from autotask.task import State
 #: Seconds between two looks without a notification, at first and finally.
 FIRST_LOOK = 0.05
 LONGEST_LOOK = 1.0
+
+#: Seconds for which a request waits for the companion to offer to take the step: while that looks around, it offers nothing.
+PATIENCE = 0.02
 
 #: Bytes of arguments that are handed to the companion: with the names, they fit into what a pipe takes at once.
 LARGEST_HANDED = 2000
@@ -76,15 +80,17 @@ def _handed(asked: Asked, which: uuid.UUID | Key, signed: bytes | None, reply: s
     """Store the step as claimed by the companion, and hand it over."""
     connection, begun = current(), None
 
-    def claim(worker_id: uuid.UUID) -> tuple[NewTask, int] | None:
+    def claim(worker_id: uuid.UUID) -> Stored | None:
         nonlocal begun
+        began = time.monotonic()
         begun = pull.claim(connection, which, worker_id, step=asked.number, payload=signed, largest=LARGEST_HANDED)
         if begun is None:
             return None
         kind = replace(asked.definition.kind, queue=begun.queue, priority=begun.priority, retries=begun.retries)
-        return NewTask(begun.id, kind, asked.task_info, begun.payload), begun.fence
+        row = b"" if begun.row is None else read_rows.pack(begun.row, began)
+        return Stored(NewTask(begun.id, kind, asked.task_info, begun.payload), begun.fence, row)
 
-    handover.store_claimed(connection, claim, reply)
+    handover.store_claimed(connection, claim, reply, PATIENCE)
     return begun
 
 

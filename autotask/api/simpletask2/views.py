@@ -1,5 +1,6 @@
 """The three addresses, and all that is not one of them."""
 
+import functools
 from typing import Any
 
 from autotask.api.simpletask2 import pulling
@@ -11,7 +12,11 @@ from autotask.store.connection import current
 from autotask.task import DEFAULT_QUEUE
 
 
-@answering
+def _fill(body: dict[str, Any]) -> None:
+    pulling.fill(pulling.wanted(body.get("channels", DEFAULT_QUEUE)))
+
+
+@functools.partial(answering, then=_fill)
 def get_a_task(body: dict[str, Any]) -> str | None:
     """Wait for a task of the channels, and offer it: ``app.model:key``, or null after a while."""
     return pulling.pulled(pulling.wanted(body.get("channels", DEFAULT_QUEUE)))

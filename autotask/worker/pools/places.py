@@ -112,6 +112,10 @@ class Place:
         self._stop = (self.item, stop)
         return stop
 
+    def over(self) -> None:
+        """Note that the item is over: what the thread still does for it counts for no time limit."""
+        self.item = None
+
     def _settle(self) -> None:
         settled = False
         while True:

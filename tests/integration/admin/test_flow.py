@@ -56,7 +56,7 @@ def test_the_page_of_a_held_task_says_why_it_waits_with_links_to_the_holders_and
     assert f'href="{change(one)}"' in shown and f'href="{change(other)}"' in shown
     assert "limit openai, 2 slots" in shown and "rate 100/m of shop.call(tenant_id=7)" in shown
     assert ">waits here</span>" in shown and ">ahead</span>" in shown
-    assert "shop.<wbr>sync(account_id=&lt;7&gt;) (until it is claimed)" in shown
+    assert "shop.<wbr>sync(account_<wbr>id=&lt;7&gt;) (until it is claimed)" in shown
 
 
 def test_the_page_of_a_task_that_runs_shows_the_gates_it_has_passed_and_no_reason(admin):
@@ -97,7 +97,7 @@ def test_a_cancelled_task_still_shows_its_gates(admin):
 
     # Then
     shown = page(admin, change(id))
-    assert "limit openai, 2 slots" in shown and "shop.<wbr>sync(account_id=7)" in shown
+    assert "limit openai, 2 slots" in shown and "shop.<wbr>sync(account_<wbr>id=7)" in shown
     assert "waits here" not in shown
 
 

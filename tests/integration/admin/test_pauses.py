@@ -117,9 +117,11 @@ def test_pauses_are_resumed_in_the_list_and_on_their_pages(admin):
     data = {"action": "resume", "index": "0", "_selected_action": [str(mail.pk)]}
     assert messages(admin, admin.post(PAUSES, data)) == ["1 pause has ended."]
     assert "Resume" in page(admin, f"{PAUSES}{sync.pk}/change/")
-    assert admin.post(f"{PAUSES}{sync.pk}/resume/").status_code == 302
+    response = admin.post(f"{PAUSES}{sync.pk}/resume/")
 
-    # Then
+    # Then it leads to the list, since the pause has no page any more
+    assert (response.status_code, response["Location"]) == (302, PAUSES)
+    assert messages(admin, response) == ["1 pause has ended."]
     assert acts.pauses() == []
     assert log() == [("pause", "Resumed."), ("pause", "Resumed.")]
     assert messages(admin, admin.post(f"{PAUSES}{sync.pk}/resume/"))[-1] == "It is no longer paused."

@@ -16,7 +16,7 @@ def test_workers_are_listed_with_what_they_run(admin, running):
     row = Worker.objects.get()
 
     # Then: one task, as soon as those of the schedules have ended
-    one = re.compile(r'<td class="field-running">1</td>')
+    one = re.compile(r'<td class="field-running"><span class="autotask-label" aria-hidden="true">running</span>1</td>')
     wait_until(lambda: one.search(page(admin, WORKERS)), what="one running task")
     assert ">alive</span>" in page(admin, WORKERS)
     assert page_of(running) in page(admin, f"{WORKERS}{row.pk}/change/")

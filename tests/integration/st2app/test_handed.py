@@ -7,9 +7,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from autotask import answers
+from autotask import answers, handover, read_rows, references
 from autotask.api.simpletask2 import running, stepping
 from autotask.processes import readable
+from autotask.store import pull
 from autotask.store.connection import current, rows
 from autotask.task import RUNNING
 from tests.gates import gate
@@ -111,6 +112,59 @@ def test_a_step_takes_one_statement_of_the_process_and_reads_no_row(puller, answ
 def test_keys_of_any_type(puller, answered, make):
     _, answer = answered(make, lambda row: puller.step(row.task_info))
     assert answer["continue_flag"] is False
+
+
+@pytest.fixture
+def fetched(monkeypatch):
+    """The rows that a worker has fetched."""
+    found = []
+
+    def one(model, *place):
+        found.append(model)
+        return real(model, *place)
+
+    real = references.one
+    monkeypatch.setattr(references, "one", one)
+    return found
+
+
+def step(puller, row):
+    """Run the only step, or the first one of several."""
+    return puller.step(row.task_info)["data"]
+
+
+def test_the_row_comes_with_the_step(puller, answered, fetched, monkeypatch):
+    monkeypatch.setattr(read_rows, "FRESH", patient(20))
+
+    def act(row):
+        fetched.clear()
+        return step(puller, row), list(fetched)
+
+    for make, data in (
+        (hello, "Hello, Ann. Nice to meet you!"),
+        (lambda: ThreeTask.objects.create(returns={"1": {"a": ["ü", 1.5, None]}}), {"a": ["ü", 1.5, None]}),
+        (UuidTask.objects.create, "uuid"),
+    ):
+        row, (value, read) = answered(make, act)
+        assert (value, read) == (data, [])
+    assert ThreeTask.objects.get(lines="1 ").current_step == 2
+
+
+def test_a_row_that_has_waited_is_fetched_again(puller, answered, fetched, monkeypatch):
+    monkeypatch.setattr(read_rows, "FRESH", -1.0)
+    _, data = answered(hello, lambda row: step(puller, row))
+    assert data == "Hello, Ann. Nice to meet you!"
+    assert HelloTask in fetched
+
+
+@pytest.mark.parametrize("size", [pull.LARGEST_ROW, 100_000])
+def test_a_large_row_is_fetched(puller, answered, fetched, monkeypatch, size):
+    monkeypatch.setattr(read_rows, "FRESH", patient(20))
+    lines = uuid.uuid4().hex * (size // 32 + 1)
+    row, data = answered(lambda: ThreeTask.objects.create(lines=lines), lambda row: step(puller, row))
+    assert data == {"n": 1}
+    assert ThreeTask in fetched
+    assert ThreeTask.objects.get(pk=row.pk).lines == f"{lines}1 "
 
 
 @pytest.mark.parametrize("written", ["st2app.HelloTask:{pk}", "st2app.hellotask:0{pk}"])
@@ -220,3 +274,38 @@ def test_a_refused_step_leaves_the_offer_to_the_next_one(puller, offered, answer
 
     _, answer = answered(hello, act)
     assert answer["data"] == "Hello, Ann. Nice to meet you!"
+
+
+def test_a_step_waits_for_the_companion_to_offer_while_that_looks_around(puller, pipes, offered, looks, monkeypatch):
+    monkeypatch.setattr(running, "PATIENCE", patient(20))
+    monkeypatch.setattr(handover, "_is_patient", True)
+    row = hello()
+    offer = wait_until(pipes.take_offer, what="an offer")
+    monkeypatch.setattr(pipes, "take_offer", noting(pipes.take_offer, waits := []))
+    answer = in_thread(lambda: step(puller, row))
+    wait_until(lambda: waits, what="a request that waits for an offer")
+    pipes.hand_over(handover.back(offer))
+    assert answer() == "Hello, Ann. Nice to meet you!"
+    assert waits == [patient(20)]
+    assert not [call for call in looks if type(call) is tuple]  # run_anywhere()
+
+
+def test_a_step_does_not_wait_for_offers_again_after_it_has_done_so_in_vain(puller, pipes, offered, looks, monkeypatch):
+    monkeypatch.setattr(running, "PATIENCE", 0.01)
+    monkeypatch.setattr(handover, "_is_patient", True)
+    rows_of_tasks = [hello() for _ in range(3)]
+    monkeypatch.setattr(pipes, "take_offer", noting(lambda patience=0.0: None, waits := []))
+    for row in rows_of_tasks:
+        assert step(puller, row) == "Hello, Ann. Nice to meet you!"
+    assert waits == [0.01, 0.0, 0.0]
+    assert len([call for call in looks if type(call) is tuple]) == 3  # as above
+
+
+def noting(take, waits):
+    """Take offers, and note how long each caller would wait."""
+
+    def noted(patience=0.0):
+        waits.append(patience)
+        return take(patience)
+
+    return noted

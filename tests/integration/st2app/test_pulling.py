@@ -1,5 +1,6 @@
 """Which tasks are offered to whom, and when; and how a client waits for them."""
 
+import re
 import threading
 import time
 
@@ -194,8 +195,58 @@ def test_while_a_client_asks_often_one_statement_offers_several_tasks(puller, mo
     with CaptureQueriesContext(connection) as queries:
         taken += [puller.pull() for _ in range(16)]
     assert taken == [row.task_info for row in rows[:17]]
-    assert len(queries) == 1
-    assert puller.pull() == rows[17].task_info
+    assert statements(queries) == 2
+    with CaptureQueriesContext(connection) as queries:
+        assert puller.pull() == rows[17].task_info
+    assert not queries
+
+
+def statements(queries):
+    """Return how many statements there are; the third time, one is prepared."""
+    return len([query for query in queries if not re.search("PREPARE|pg_backend_pid", query["sql"])])
+
+
+def test_the_next_ones_are_taken_after_an_answer_when_few_are_left(puller, monkeypatch):
+    monkeypatch.setattr(offers, "KEEP", patient(10))
+    monkeypatch.setattr(offers, "AHEAD", patient(10))
+    rows = [hello(str(number)) for number in range(60)]
+    assert [puller.pull(), puller.pull()] == [row.task_info for row in rows[:2]]
+    waited, after, real = [], [], offers.Offers.fill
+
+    def fill(self, *args):
+        with CaptureQueriesContext(connection) as queries:
+            real(self, *args)
+        after.append(statements(queries))
+
+    monkeypatch.setattr(offers.Offers, "fill", fill)
+    for row in rows[2:50]:
+        with CaptureQueriesContext(connection) as queries:
+            assert puller.pull() == row.task_info
+        waited.append(statements(queries) - after[-1])
+        (stock,) = offers.offers._stocks.values()
+        assert offers.FEW <= len(stock.offered) <= offers.MOST
+    assert set(waited) == {0}
+    assert sum(after) == 4
+
+
+def test_nothing_is_taken_after_the_answer_to_a_client_that_asks_rarely(puller, monkeypatch):
+    monkeypatch.setattr(offers, "AHEAD", 0.0)
+    for number in range(8):
+        hello(str(number))
+    for _ in range(4):
+        with CaptureQueriesContext(connection) as queries:
+            assert puller.pull()
+        assert statements(queries) == 1
+
+
+def test_an_error_after_the_answer_is_logged_and_the_next_request_takes_them(puller, monkeypatch, caplog):
+    monkeypatch.setattr(offers, "AHEAD", patient(10))
+    rows = [hello(str(number)) for number in range(4)]
+    assert puller.pull() == rows[0].task_info
+    monkeypatch.setattr(offers.Offers, "fill", lambda *args: 1 / 0)
+    assert puller.pull() == rows[1].task_info
+    assert "after an answer to a client" in caplog.text
+    assert puller.pull() == rows[2].task_info
 
 
 def test_the_larger_priorities_come_first_among_those_taken_in_advance(puller, monkeypatch):

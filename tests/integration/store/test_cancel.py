@@ -1,8 +1,14 @@
 """Cancelling: at once what waits, by request what runs, and never what has ended."""
 
-import pytest
+from datetime import timedelta
 
-from autotask.store import cancel, requeue, workers
+import pytest
+from django.db import transaction as transactions
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from autotask.acts import tasks as acts
+from autotask.store import cancel, requeue, statistics, workers
 from autotask.store.cancel import Cancellation
 from autotask.store.connection import current, execute, rows
 from autotask.task import State, new_id
@@ -145,3 +151,47 @@ def test_what_has_lost_its_arguments_cannot_be_put_back():
     execute(current(), "UPDATE autotask_result SET payload = NULL")
     assert requeue.requeue(current(), id) is False
     assert state(id) is State.CANCELLED
+
+
+def counted() -> dict[tuple[str, str], int]:
+    """Return how many cancelled tasks the statistics have, by name and queue."""
+    return {(of.name, of.queue): each.cancelled for of, each in statistics.totals(current(), by="both").items()}
+
+
+def test_a_task_that_is_cancelled_while_it_waits_is_in_the_statistics():
+    (id,) = put(queue="mail")
+    cancel.cancel(current(), id)
+    cancel.cancel(current(), id)
+    assert counted() == {(stored(id).name, "mail"): 1}
+    assert list(statistics.totals(current(), timezone.now() - timedelta(minutes=5)).values())[0].cancelled == 1
+
+
+def test_tasks_that_are_cancelled_together_are_counted_with_one_statement():
+    ids = [*put(3, queue="mail"), *put(2, queue="sms")]
+    with CaptureQueriesContext(current()) as queries:
+        acts.cancel(ids)
+    name = stored(ids[0]).name
+    assert counted() == {(name, "mail"): 3, (name, "sms"): 2}
+    assert sum("INSERT INTO autotask_statistics" in query["sql"] for query in queries) == 1
+
+
+def test_nothing_is_counted_where_counting_is_off(settings):
+    settings.AUTOTASK_STATISTICS = False
+    (id,) = put()
+    assert cancel.cancel(current(), id) is Cancellation.CANCELLED
+    assert counted() == {}
+
+
+def test_a_cancellation_that_is_rolled_back_is_not_counted():
+    (id,) = put()
+    with pytest.raises(LookupError), transactions.atomic():
+        cancel.cancel(current(), id)
+        raise LookupError
+    assert counted() == {}
+
+
+def test_a_request_to_stop_is_counted_when_the_worker_records_the_end():
+    (id,) = put()
+    take(sign_on())
+    assert cancel.cancel(current(), id) is Cancellation.REQUESTED
+    assert counted() == {}

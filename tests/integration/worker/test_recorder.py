@@ -1,6 +1,11 @@
 """The statements of the recorder, and its end."""
 
+import queue
+import threading
+import time
+
 import pytest
+from django.db import OperationalError, transaction
 
 from autotask.store.connection import Dedicated, current, rows
 from autotask.task import State
@@ -179,3 +184,114 @@ def test_outcomes_that_were_given_up_at_the_very_end_do_not_count_as_written(mon
     # Then
     assert not recorder.thread.is_alive()
     assert not written and not let_go
+
+
+@pytest.fixture
+def ready_recorder(start_recorder):
+    """A recorder with an open connection and nothing to do, with the tasks that it lets go of and their threads."""
+    recorder, let_go = start_recorder([])
+    recorder._recorded = lambda tasks: let_go.extend((task, threading.get_ident()) for task in tasks)
+    recorder.get_ready()
+    wait_until(lambda: recorder.connection.is_open and not recorder._using.locked())
+    return recorder, let_go
+
+
+def test_an_urgent_outcome_is_written_by_the_thread_that_puts_it(ready_recorder):
+    recorder, let_go = ready_recorder
+    put(1)
+    (task,) = take(sign_on())
+    recorder.put_urgent((task, outcome(task)))
+    assert let_go == [(task, threading.get_ident())]
+    assert rows(current(), "SELECT id FROM autotask_result") == [(task.id,)]
+
+
+def _occupy(recorder):
+    recorder._using.acquire()
+    threading.Timer(0.1, recorder._using.release).start()
+
+
+def _cut(recorder):
+    pid = recorder.connection.wrapper.connection.info.backend_pid
+    rows(current(), "SELECT pg_terminate_backend(%(pid)s)", {"pid": pid})
+    wait_until(lambda: not rows(current(), "SELECT FROM pg_stat_activity WHERE pid = %(pid)s", {"pid": pid}))
+
+
+@pytest.mark.parametrize("hinder", [_occupy, _cut, lambda recorder: recorder.connection.close()])
+def test_an_urgent_outcome_is_left_to_the_recorder_if_it_cannot_be_written_at_once(ready_recorder, hinder):
+    recorder, let_go = ready_recorder
+    put(1)
+    (task,) = take(sign_on())
+    hinder(recorder)
+    recorder.put_urgent((task, outcome(task)))
+    wait_until(lambda: let_go == [(task, recorder.thread.ident)])
+    assert rows(current(), "SELECT id FROM autotask_result") == [(task.id,)]
+
+
+def test_a_large_outcome_is_left_to_the_recorder(ready_recorder):
+    recorder, let_go = ready_recorder
+    put(1)
+    (task,) = take(sign_on())
+    recorder.put_urgent((task, outcome(task)._replace(value=b"x" * FEW)))
+    wait_until(lambda: let_go == [(task, recorder.thread.ident)])
+
+
+def test_an_urgent_outcome_whose_row_is_locked_does_not_fail(ready_recorder):
+    recorder, let_go = ready_recorder
+    put(1)
+    (task,) = take(sign_on())
+    with transaction.atomic():
+        rows(current(), "SELECT FROM autotask_task WHERE id = %(id)s FOR UPDATE", {"id": task.id})
+        recorder.put_urgent((task, outcome(task)))
+        assert not let_go
+    wait_until(lambda: [each for each, _ in let_go] == [task])
+
+
+def test_an_urgent_outcome_that_was_committed_although_the_answer_was_lost(ready_recorder, monkeypatch):
+    recorder, let_go = ready_recorder
+    put(1)
+    (task,) = take(sign_on())
+    real, calls = recorder._writes.end, []
+
+    def end(group):
+        found = real(group)
+        calls.append(threading.get_ident())
+        if len(calls) == 1:
+            raise OperationalError("the connection is lost")
+        return found
+
+    monkeypatch.setattr(recorder._writes, "end", end)
+    recorder.put_urgent((task, outcome(task)))
+    wait_until(lambda: let_go == [(task, recorder.thread.ident)])
+    assert calls == [threading.get_ident(), recorder.thread.ident]
+    assert not recorder.refused
+    assert rows(current(), "SELECT id FROM autotask_result") == [(task.id,)]
+
+
+class Counted(queue.SimpleQueue):
+    """Counts how often nothing has come."""
+
+    empty_gets = 0
+
+    def get(self, block=True, timeout=None):
+        try:
+            return super().get(block, timeout)
+        except queue.Empty:
+            self.empty_gets += 1
+            raise
+
+
+def test_the_connection_is_kept_while_urgent_outcomes_keep_coming(transactional_db, monkeypatch):
+    # Given
+    monkeypatch.setattr(module, "IDLE", 0.05)
+    recorder = Recorder(lambda tasks: None, Reporter(lambda claim: True), UnknownTasks(), Gates(lambda: None))
+    recorder.records = Counted()
+    recorder._used_at = time.monotonic() + patient(60)  # as if they did
+    recorder.get_ready()
+    recorder.start()
+
+    # Then
+    wait_until(lambda: recorder.records.empty_gets > 5)
+    assert recorder.connection.is_open
+    recorder._used_at = time.monotonic()
+    wait_until(lambda: not recorder.connection.is_open)
+    assert recorder.stop(patient(20))

@@ -15,6 +15,7 @@ from django.db import transaction
 from hypothesis import HealthCheck, Phase, given, settings as hypothesis_settings, strategies as st
 
 from autotask import acts
+from autotask.delayed import DelayedTask
 from autotask.handle import TaskHandle
 from autotask.store import read
 from autotask.store.connection import current, execute
@@ -28,7 +29,10 @@ from tests.integration.worker import explained
 from tests.integration.worker.explained import SERVED, UNSERVED
 
 #: In the order in which they are met.
-OBSTACLES = ("delay", "queue paused", "name paused", "all paused", "limit", "no worker", "unserved", "no pool", "busy")
+OBSTACLES = (
+    *("delay", "debounce", "queue paused", "name paused", "all paused", "limit", "closed bucket"),
+    *("no worker", "unserved", "no pool", "busy"),
+)
 
 #: What the task does when it runs at last, and what it is then.
 ENDS = {
@@ -36,9 +40,15 @@ ENDS = {
     "fail": Code.ERROR,
     "fail with retries": Code.RETRYING,
     "snooze": Code.SNOOZED,
+    "snooze after a step": Code.SNOOZED,
+    "rate limited": Code.SNOOZED,
     "gate": Code.RUNNING,
+    "step at gate": Code.RUNNING,
     "unknown": Code.UNKNOWN_TASK,
 }
+
+#: The queue of those that hold up the task.
+HOLDERS = f"{SERVED}_holders"
 
 _numbers = itertools.count()
 
@@ -59,7 +69,7 @@ def quick(settings, transactional_db):
     in_a_coroutine=st.booleans(),
 )
 @hypothesis_settings(
-    max_examples=200 if LONG else 24,
+    max_examples=200 if LONG else 32,
     derandomize=not LONG,
     database=None,
     deadline=None,
@@ -104,7 +114,7 @@ class Made:
     """
 
     end: str
-    in_a_coroutine: bool
+    function: DelayedTask[..., str]
     undo: contextlib.ExitStack
     key: str = field(default_factory=lambda: f"key-{next(_numbers)}")
     handle: TaskHandle = field(init=False)
@@ -112,9 +122,7 @@ class Made:
 
     @property
     def name(self) -> str:
-        if self.end == "unknown":
-            return "shop.tasks.newer"
-        return (explained.coroutine if self.in_a_coroutine else explained.plain).name
+        return "shop.tasks.newer" if self.end == "unknown" else self.function.name
 
     def work(self, **options) -> None:
         """Start a worker, until the end of the example."""
@@ -140,19 +148,30 @@ def running(worker: Worker) -> Iterator[None]:
 @contextlib.contextmanager
 def situation(chosen: set[str], end: str, in_a_coroutine: bool) -> Iterator[Made]:
     """Make the situation, and leave nothing behind."""
-    if "no worker" in chosen:  # which would have to take the slot and the threads
-        chosen = chosen - {"limit", "busy"}
-    if not in_a_coroutine:
+    if "no worker" in chosen:  # which would have to take the slot and the threads, and to close the bucket
+        chosen = chosen - {"limit", "busy", "closed bucket"}
+    if "debounce" in chosen:  # which would hold up those that take the slot and close the bucket as well
+        chosen = chosen - {"delay", "limit", "closed bucket"}
+    function = _function(chosen, in_a_coroutine)
+    if function is not explained.coroutine:
         chosen = chosen - {"no pool"}
-    if in_a_coroutine or "unserved" in chosen:  # It runs elsewhere than in the threads that are busy.
+    if function is explained.coroutine or "unserved" in chosen:  # It runs elsewhere than in the threads that are busy.
         chosen = chosen - {"busy"}
     with contextlib.ExitStack() as undo:
-        made = Made(end, in_a_coroutine, undo)
+        made = Made(end, function, undo)
         undo.callback(forget)
         _make(made, chosen)
         made.obstacles = [_OBSTACLES[name](made, chosen) for name in OBSTACLES if name in chosen]
         call(made, chosen)
         yield made
+
+
+def _function(chosen: set[str], in_a_coroutine: bool) -> DelayedTask[..., str]:
+    if "debounce" in chosen:
+        return explained.debounced
+    if "closed bucket" in chosen:
+        return explained.rated
+    return explained.coroutine if in_a_coroutine else explained.plain
 
 
 def _make(made: Made, chosen: set[str]) -> None:
@@ -164,14 +183,16 @@ def _make(made: Made, chosen: set[str]) -> None:
     for name in holders:
         gate = f"gate {made.key} {name}"
         if name == "slot":
-            function = explained.coroutine if made.in_a_coroutine else explained.plain
-            function.using(queue=f"{SERVED}_holders")(made.key, gate)
+            made.function.using(queue=HOLDERS)(made.key, gate, "another")
         else:
             explained.occupy(gate)
     if holders:
         made.undo.callback(lambda: [open_gate(made, name) for name in holders])
-    if "limit" in chosen:
-        made.work(queues=(f"{SERVED}_holders",), threads=1, coroutines=1)
+    if {"limit", "closed bucket"} & chosen:
+        made.work(queues=(HOLDERS,), threads=2, coroutines=1)
+    if "closed bucket" in chosen:
+        closing = made.function.using(queue=HOLDERS, priority=1)("another", "rate limited", made.key)
+        wait_until(lambda: closing.why().code == Code.SNOOZED, what="the end of the task that closes the bucket")
     for name in holders:
         reached = gates.gate(f"gate {made.key} {name} reached")
         assert reached.wait(patient(20)), name
@@ -182,12 +203,16 @@ def _start_first(made: Made, chosen: set[str]) -> None:
 
 
 def call(made: Made, chosen: set[str]) -> None:
-    function = explained.coroutine if made.in_a_coroutine else explained.plain
-    how = {"gate": f"gate {made.key} end", "fail with retries": "fail"}.get(made.end, made.end)
+    gate = f"gate {made.key} end"
+    how = {"gate": gate, "step at gate": f"step at {gate}", "fail with retries": "fail"}.get(made.end, made.end)
     made.undo.callback(open_gate, made, "end")
-    options = {"delay": 3600 if "delay" in chosen else 0, "queue": UNSERVED if "unserved" in chosen else SERVED}
+    options = {"delay": 3600} if "delay" in chosen else {}
+    options["queue"] = UNSERVED if "unserved" in chosen else SERVED
+    call_it = made.function.using(**options, retries=2 if made.end == "fail with retries" else 0)
+    if "debounce" in chosen:
+        call_it(made.key, "an earlier call", made.key)
     with transaction.atomic():
-        made.handle = function.using(**options, retries=2 if made.end == "fail with retries" else 0)(made.key, how)
+        made.handle = call_it(made.key, how, made.key)
         execute(
             current(),
             "UPDATE autotask_task SET name = %(name)s WHERE id = %(id)s",
@@ -205,7 +230,8 @@ def forget() -> None:
         acts.resume(**what)
     execute(
         current(),
-        "TRUNCATE autotask_task, autotask_ready, autotask_claim, autotask_result, autotask_attempt, autotask_pause, autotask_slot",
+        "TRUNCATE autotask_task, autotask_ready, autotask_claim, autotask_result, autotask_attempt, autotask_pause, autotask_slot, "
+        "autotask_bucket",
     )
 
 
@@ -217,7 +243,19 @@ def _delay(made: Made, chosen: set[str]) -> tuple[Code, Callable[[], object]]:
         execute(current(), "UPDATE autotask_task SET run_at = now() WHERE id = %(id)s", {"id": made.handle.id})
         wake_after_commit(current())
 
-    return Code.SCHEDULED, remove
+    return (Code.DEBOUNCED if made.function is explained.debounced else Code.SCHEDULED), remove
+
+
+def _closed(made: Made, chosen: set[str]) -> tuple[Code, Callable[[], object]]:
+    def remove() -> None:
+        execute(
+            current(),
+            "WITH opened AS (UPDATE autotask_bucket SET closed_until = NULL RETURNING gate) "
+            "INSERT INTO autotask_mark (gate, at) SELECT gate, clock_timestamp() FROM opened",
+        )
+        wake_after_commit(current())
+
+    return Code.RATE_CLOSED, remove
 
 
 def _paused(**what: object) -> tuple[Code, Callable[[], object]]:
@@ -244,10 +282,12 @@ def _busy(made: Made, chosen: set[str]) -> tuple[Code, Callable[[], object]]:
 
 _OBSTACLES: dict[str, Callable[[Made, set[str]], tuple[Code, Callable[[], object]]]] = {
     "delay": _delay,
+    "debounce": _delay,
     "queue paused": lambda made, chosen: _paused(queue=UNSERVED if "unserved" in chosen else SERVED),
     "name paused": lambda made, chosen: _paused(task=made.name),
     "all paused": lambda made, chosen: _paused(everything=True),
     "limit": lambda made, chosen: (Code.HELD_BY_LIMIT, lambda: open_gate(made, "slot")),
+    "closed bucket": _closed,
     "no worker": _no_worker,
     "unserved": _unserved,
     "no pool": _no_pool,
