@@ -302,7 +302,8 @@ class TaskHandle(Generic[R]):
         deadline = None if timeout is None else time.monotonic() + timeout
         if (words := soon(connection, self.id, self.name, deadline)) is not None:
             self._snapshot.keep(told_task(self.id, words))
-            return
+            if self._read().state.ended:
+                return  # else somebody has had it run again meanwhile
         listener, sure = (notify.PollingOnly(), False) if shares_sessions() else read.listen(connection, self.id)
         longest = None
         try:

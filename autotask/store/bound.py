@@ -34,7 +34,10 @@ def can_bind(connection: BaseDatabaseWrapper) -> bool:
     """Whether nothing on a connection has to see the statement as a text: nobody logs or wraps it, and none is on its way."""
     if not is_psycopg3 or connection.execute_wrappers or connection.queries_logged:
         return False
-    pgconn = connection.connection.pgconn
+    raw = connection.connection
+    if raw is None or raw.closed or "cursor" in vars(connection):
+        return False  # Django says what is wrong, as it does in tests that may not use the database.
+    pgconn = raw.pgconn
     return not pgconn.pipeline_status and pgconn.parameter_status(b"client_encoding") == b"UTF8"
 
 

@@ -14,6 +14,7 @@ from autotask.conf import settings
 from autotask.signals import tell_cancelled
 from autotask.statistics import Counts
 from autotask.store import statistics
+from autotask.store.connection import is_alone
 from autotask.store.statistics import MINUTE, Key
 
 logger = logging.getLogger("autotask")
@@ -38,6 +39,8 @@ def tell_after_commit(connection: BaseDatabaseWrapper, tasks: Iterable[Cancelled
 
 def _count(connection: BaseDatabaseWrapper, tasks: Iterable[Cancelled]) -> None:
     # After the commit: all workers add to these rows, which a long transaction would lock.
+    if not is_alone(connection):
+        return  # There is a transaction that Django does not know about.
     minute = int(time.time()) // MINUTE * MINUTE
     found = Counter(Key(minute, task.name, task.queue) for task in tasks)
     try:

@@ -17,7 +17,7 @@ from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from autotask.store import bound
 from autotask.store.ahead import Ahead, Waiting
-from autotask.store.connection import execute, is_alone, keeps_session, rows, shares_sessions
+from autotask.store.connection import again, execute, is_alone, keeps_session, rows, shares_sessions
 from autotask.store.errors import sqlstate
 
 #: A statement is prepared the third time it is run on a connection: rarer ones are not worth it.
@@ -187,7 +187,8 @@ def _run(
     call = statements.call(connection, sql)
     try:
         if bare and call is not sql and params is not None and bound.can_bind(connection):
-            found = bound.run(connection, _name(call), [params[name] for name in _names(sql)])
+            values = [params[name] for name in _names(sql)]
+            found = again(connection, lambda: bound.run(connection, _name(call), values))
             if found is not None:
                 return found
         return rows(connection, call, params)

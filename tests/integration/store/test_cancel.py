@@ -190,6 +190,18 @@ def test_a_cancellation_that_is_rolled_back_is_not_counted():
     assert counted() == {}
 
 
+def test_nothing_is_counted_in_a_transaction_that_django_does_not_know_about():
+    (id,) = put()
+    execute(current(), "BEGIN")
+    try:
+        assert cancel.cancel(current(), id) is Cancellation.CANCELLED
+        changed = "SELECT FROM pg_settings WHERE name = 'synchronous_commit' AND setting <> reset_val"
+        assert rows(current(), changed) == []
+    finally:
+        execute(current(), "COMMIT")
+    assert counted() == {}
+
+
 def test_a_request_to_stop_is_counted_when_the_worker_records_the_end():
     (id,) = put()
     take(sign_on())

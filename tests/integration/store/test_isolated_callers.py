@@ -9,7 +9,7 @@ from django.db.backends.postgresql.psycopg_any import IsolationLevel
 from autotask.acts import tasks as acts
 from autotask.exceptions import AlreadyEnqueued
 from autotask.flow.plan import Throttle
-from autotask.store import once
+from autotask.store import once, prepared
 from autotask.store.cancel import Cancellation, cancel
 from autotask.store.connection import current, execute, rows
 from autotask.store.unique import Terms
@@ -79,6 +79,23 @@ def test_of_many_calls_at_once_one_makes_the_task(terms):
 
     assert len({one.id for one in found}) == 1
     assert [one.created for one in found].count(True) == count("autotask_task") == 1
+
+
+def test_a_call_whose_statement_is_prepared_is_run_again_as_well():
+    # Given
+    first = unique_task()
+
+    def ask():
+        execute(current(), "SET default_transaction_isolation = 'repeatable read'")  # also of single statements
+        for number in range(prepared.OFTEN):
+            one(key=f"tests.task({number})", name="tests.other")
+        return one()
+
+    # When
+    found = meanwhile(lambda connection: call(first), ask)
+
+    # Then
+    assert (found.id, found.created) == (first.id, False)
 
 
 def test_of_many_calls_at_once_all_but_one_are_refused():

@@ -5,7 +5,7 @@ import os
 import uuid
 
 import pytest
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from autotask.store import claim, prepared
@@ -332,6 +332,36 @@ def test_a_statement_with_bound_arguments_that_fails_raises_what_django_raises(c
     with pytest.raises(DatabaseError, match="division by zero"):
         bare_rows_for_caller(caller, sql, {"number": 0})
     assert len(bare_rows_for_caller(caller, sql, {"number": 1})) == 1
+
+
+def test_on_a_closed_connection_a_statement_raises_what_django_raises(own):
+    # Given
+    connection = own.wrapper
+    for _ in range(prepared.OFTEN + 1):
+        bare_rows(connection, "SELECT %(number)s::int", {"number": 1})
+
+    # When
+    connection.connection.close()
+
+    # Then
+    with pytest.raises((OperationalError, InterfaceError)):
+        bare_rows(connection, "SELECT %(number)s::int", {"number": 1})
+
+
+def test_where_a_test_may_not_use_the_database_nothing_is_run(caller, monkeypatch):
+    # Given
+    for _ in range(prepared.OFTEN + 1):
+        bare_rows_for_caller(caller, "SELECT %(number)s::int", {"number": 1})
+
+    # When
+    def refuse(*args):
+        raise LookupError
+
+    monkeypatch.setattr(caller, "cursor", refuse)  # as django.test.SimpleTestCase does
+
+    # Then
+    with pytest.raises(LookupError):
+        bare_rows_for_caller(caller, "SELECT %(number)s::int", {"number": 1})
 
 
 def test_what_was_prepared_and_is_gone_is_run_with_literals(caller):

@@ -655,6 +655,23 @@ def test_who_waits_for_a_task_that_was_called_a_while_ago_listens_at_once(start_
     assert listened(current(), lambda: handle.wait(10)) == (1, True)
 
 
+def test_a_task_that_is_retried_just_after_it_was_seen_to_have_ended_is_waited_for(monkeypatch):
+    # Given
+    handle = tasks.echo.using(delay=60)(5)
+
+    def see_the_end(connection, id, name, deadline):
+        TaskHandle(id).cancel()
+        words = told.words_of_end(connection, id)
+        TaskHandle(id).retry()
+        return words
+
+    monkeypatch.setattr(handle_module, "soon", see_the_end)
+
+    # When, then: nobody runs it
+    with pytest.raises(WaitTimeout):
+        handle.wait(0.2)
+
+
 def test_a_short_timeout_ends_before_the_next_look(monkeypatch):
     # Given
     monkeypatch.setattr(told, "SOON", (60.0,))
