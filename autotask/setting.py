@@ -32,7 +32,7 @@ def _configured() -> Any:
 
 
 def _holder() -> Any:
-    """Return what Django's lazy object holds; it holds nothing for a moment while another thread overrides settings, in a test."""
+    """Return the object in Django's lazy one, which is empty for a moment while another thread overrides settings, in a test."""
     while (holder := _lazy.get("_wrapped")) is None:
         time.sleep(0)
     return holder

@@ -5,11 +5,13 @@ On an idle system, with cold caches, that is a fifth of a millisecond.
 (PostgreSQL documentation, "Extended Query".)
 """
 
+import functools
 import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.postgresql.base import DatabaseWrapper
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 if is_psycopg3:
@@ -26,6 +28,9 @@ _WORDS: dict[type, Callable[[Any], bytes | None]] = {
     type(None): lambda value: None,
 }
 
+#: The methods by which a backend may do something for each statement. django-tenants, for one, sets the search path there.
+_CURSORS = frozenset({"cursor", "_cursor", "create_cursor"})
+
 #: The formats of the protocol.
 _TEXT, _BINARY = 0, 1
 
@@ -34,11 +39,20 @@ def can_bind(connection: BaseDatabaseWrapper) -> bool:
     """Whether nothing on a connection has to see the statement as a text: nobody logs or wraps it, and none is on its way."""
     if not is_psycopg3 or connection.execute_wrappers or connection.queries_logged:
         return False
+    backend: Any = type(connection)  # can be hashed, which mypy doubts
+    if not _has_plain_cursors(backend) or not _CURSORS.isdisjoint(vars(connection)):
+        return False
     raw = connection.connection
-    if raw is None or raw.closed or "cursor" in vars(connection):
-        return False  # Django says what is wrong, as it does in tests that may not use the database.
+    if raw is None or raw.closed:
+        return False  # Django says what is wrong.
     pgconn = raw.pgconn
     return not pgconn.pipeline_status and pgconn.parameter_status(b"client_encoding") == b"UTF8"
+
+
+@functools.cache
+def _has_plain_cursors(backend: type[BaseDatabaseWrapper]) -> bool:
+    """Whether the cursors of a backend are those of Django."""
+    return all(getattr(backend, name) is getattr(DatabaseWrapper, name) for name in _CURSORS)
 
 
 def words(values: Iterable[Any]) -> list[bytes | None] | None:
