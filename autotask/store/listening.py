@@ -44,4 +44,5 @@ class Listening:
 
     def fileno(self) -> int | None:
         """Return the file descriptor that becomes readable when there is something to hear."""
-        return self._on[0].connection.fileno() if self.hears and self._on else None
+        raw = self._on[0].connection if self.hears and self._on else None
+        return None if raw is None else raw.fileno()  # None: it was closed, and the next call of renew() listens again.

@@ -68,10 +68,10 @@ class Opened:
         if self.wrapper.connection is not self.raw:
             return True  # its thread has ended, and has closed it before
         self.wrapper.connection = None
-        if not self._is_idle():
-            if self.wrapper.connection is None:
-                self.wrapper.connection = self.raw  # It may be in the middle of a transaction.
+        if not self._is_idle() and self.wrapper.connection is None:
+            self.wrapper.connection = self.raw  # It may be in the middle of a transaction.
             return False
+        # Nobody has it any more; if the thread is not idle, it has opened another one.
         with contextlib.suppress(Exception):  # It may be broken, which does as well.
             hygiene.close_driver_connection(self.raw)
         return True

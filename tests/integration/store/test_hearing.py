@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from autotask.store import connection as connections_module, hearing
 from autotask.store.connection import Dedicated, current, dedicated, rows
 from autotask.store.hearing import Trial
+from autotask.store.listening import Listening
 from tests.helpers import wait_until
 from tests.integration.worker import tasks
 
@@ -132,3 +133,20 @@ def test_who_waits_behind_a_pooler_that_shares_sessions_does_not_listen(worker, 
     # Then
     assert value == "deaf"
     assert not [query for query in asked.captured_queries if "LISTEN" in query["sql"]]
+
+
+def test_who_has_not_listened_again_after_a_lost_connection_has_nothing_to_hear(transactional_db):
+    # Given
+    connection = dedicated("tests")
+    listening = Listening(connection, lambda: ("tests",))
+    wait_until(listening.renew, what="it to listen")
+
+    # When
+    connection.close()
+    connection.wrapper  # noqa: B018 - it is opened anew
+
+    # Then
+    assert listening.fileno() is None
+    listening.renew()
+    assert listening.fileno() is not None
+    connection.close()

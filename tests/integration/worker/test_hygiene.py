@@ -6,8 +6,9 @@ import time
 import pytest
 from django.db.backends.signals import connection_created
 
+from autotask.store.connection import current, rows
 from autotask.task import DONE, ERROR
-from autotask.worker import hygiene
+from autotask.worker import hygiene, traces
 from tests.helpers import ended
 from tests.integration.worker import messy
 
@@ -95,3 +96,24 @@ def test_a_connection_that_cannot_be_tidied_changes_no_outcome(start_worker, mon
     # Then
     assert "could not be tidied" in caplog.text
     assert messy.look().wait(10) != first
+
+
+def test_a_connection_in_whose_place_its_thread_has_opened_another_meanwhile_is_closed(monkeypatch):
+    # Given a thread that begins something new between two looks at it
+    connection = current()
+    connection.ensure_connection()
+    entry = traces.Opened(connection, connection.connection, threading.current_thread())
+    looks = []
+
+    def is_idle(entry):
+        looks.append(entry)
+        if len(looks) == 2:
+            connection.ensure_connection()
+        return len(looks) == 1
+
+    monkeypatch.setattr(traces.Opened, "_is_idle", is_idle)
+
+    # When, then
+    assert entry.end()
+    assert entry.raw.closed
+    assert rows(connection, "SELECT 1") == [(1,)]
