@@ -210,7 +210,7 @@ class ClaimedTask(NamedTuple):
         free with its end.
     :ivar worker_id: the worker that has claimed it.
     :ivar reply: the address of the thread that has handed it over and waits for its end, see ``autotask.answers``; "": nobody.
-    :ivar row: the row that is its argument, as :func:`autotask.read_rows.pack` writes it; empty: it is to be fetched.
+    :ivar row: the row that is its argument, as ``read_rows.pack()`` writes it; empty: it is to be fetched.
     """
 
     id: uuid.UUID

@@ -187,7 +187,8 @@ def test_a_worker_is_alive_although_a_call_has_looked_just_then_whether_it_is(ot
     said = {"queue": "default", "mark": "mark"}
     execute(other_connection, "BEGIN")
     assert not rows(other_connection, chosen, said)
-    asked = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'autotask background' AND query ILIKE '%%advisory%%'"
+    mine = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'autotask background'"
+    asked = f"SELECT count(*) {mine} AND query ILIKE '%%advisory%%'"
 
     # When
     alive = in_background(lambda connection: addressee.be_alive(connection, id) or connection)
