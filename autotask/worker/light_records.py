@@ -80,6 +80,8 @@ def _is_ours_alone(name: str, level: int) -> bool:
     logger: Any = _Logger.manager.loggerDict.get(name)
     if type(logger) is not _Logger or logger.filters or not _ours:
         return False
+    if logging.getLogRecordFactory() is not _record:
+        return False  # A project makes its own records of these.
     if _Logger.callHandlers is not _call or _Logger.handle is not _handle or _Logger.makeRecord is not _make:
         return False
     while logger is not None:

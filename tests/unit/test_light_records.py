@@ -128,6 +128,21 @@ def test_a_project_may_make_its_own_records():
         logging.setLogRecordFactory(before)
 
 
+def test_a_project_that_adds_to_the_records_of_others_gets_whole_ones(logger):
+    before = logging.getLogRecordFactory()
+
+    def longer(*arguments, **options):
+        record = before(*arguments, **options)
+        record.short_thread = record.threadName[:4]
+        return record
+
+    logging.setLogRecordFactory(longer)
+    try:
+        assert said(logger, "x").short_thread == "Main"
+    finally:
+        logging.setLogRecordFactory(before)
+
+
 def test_nothing_stays_when_lines_are_no_longer_kept():
     before = logging.getLogRecordFactory()
     light_records.use((Keeping(),))
