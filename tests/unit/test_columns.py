@@ -68,7 +68,7 @@ def test_the_record_of_a_claim_has_the_types_of_the_list():
     assert {name: claimed[name] for name in claimed.keys() & carried.keys()} == {
         name: carried[name] for name in claimed.keys() & carried.keys()
     }
-    assert ClaimedTask._fields[-2:] == ("worker_id", "reply")  # which the claim does not read
+    assert ClaimedTask._fields[-3:] == ("worker_id", "reply", "row")  # which the claim does not read
 
 
 def test_options_are_stored_under_their_names():
