@@ -151,8 +151,10 @@ class _Transaction:
     def _ask(self, execute: Callable[..., Any], *args: Any) -> Any:
         self._refuse_ended()
         self._durations.note_pause()
-        result = execute(*args)
-        self._durations.note_answer()
+        try:
+            result = execute(*args)
+        finally:
+            self._durations.note_answer()
         self._asked = True
         return result
 

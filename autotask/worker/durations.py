@@ -14,7 +14,7 @@ SELECT coalesce((SELECT setting::int FROM pg_settings WHERE name = 'idle_in_tran
 
 
 class Durations:
-    """Those of one transaction, which begins with the first answer."""
+    """Those of one transaction, which begins with the first statement."""
 
     def __init__(self) -> None:
         self._began_at: float | None = None
@@ -23,15 +23,18 @@ class Durations:
         self._longest = 0.0
 
     def note_answer(self) -> None:
-        """Note that a statement was answered."""
-        self._answered_at = time.monotonic()
+        """Note that a statement was answered, or that the connection was cut instead."""
+        now = self._answered_at = time.monotonic()
         if self._began_at is None:
-            self._began_at = self._answered_at
+            self._began_at = now
+        self._longest = now - self._began_at
 
     def note_pause(self) -> None:
         """Note that a statement follows."""
-        if self._began_at is not None:
-            now = time.monotonic()
+        now = time.monotonic()
+        if self._began_at is None:
+            self._began_at = now
+        else:
             self._longest_pause = max(self._longest_pause, now - self._answered_at)
             self._longest = now - self._began_at
 

@@ -141,6 +141,15 @@ def test_an_atomic_task_that_takes_longer_than_the_server_allows_has_failed(star
     assert (handle.attempts, len(handle.failed_attempts), isolated.runs, effects()) == (2, 2, {"x": 2}, [])
 
 
+@pytest.mark.parametrize("time_limit", ["transaction_timeout"], indirect=True)
+def test_an_atomic_task_with_a_statement_that_takes_longer_than_the_server_allows_has_failed(start_worker, time_limit):
+    start_worker(threads=1)
+    handle = isolated.ask_for_long("x", "SELECT pg_sleep(60)")
+
+    assert ended(handle) is ERROR
+    assert (handle.attempts, isolated.runs) == (2, {"x": 2})
+
+
 @pytest.mark.parametrize("statements", [["ROLLBACK"], ["ROLLBACK", "BEGIN"], ["COMMIT"]], ids=" ".join)
 def test_an_atomic_task_that_ends_its_transaction_itself_is_an_error(start_worker, effects, statements):
     # When
