@@ -142,12 +142,14 @@ def test_an_atomic_task_that_takes_longer_than_the_server_allows_has_failed(star
 
 
 @pytest.mark.parametrize("time_limit", ["transaction_timeout"], indirect=True)
-def test_an_atomic_task_with_a_statement_that_takes_longer_than_the_server_allows_has_failed(start_worker, time_limit):
+def test_an_atomic_task_with_a_statement_that_takes_longer_than_the_server_allows_has_failed(
+    start_worker, effects, time_limit
+):
     start_worker(threads=1)
     handle = isolated.ask_for_long("x", "SELECT pg_sleep(60)")
 
     assert ended(handle) is ERROR
-    assert (handle.attempts, isolated.runs) == (2, {"x": 2})
+    assert (handle.attempts, isolated.runs, effects()) == (2, {"x": 2}, [])
 
 
 @pytest.mark.parametrize("statements", [["ROLLBACK"], ["ROLLBACK", "BEGIN"], ["COMMIT"]], ids=" ".join)
