@@ -141,12 +141,15 @@ class _Transaction:
 
     def _begin(self) -> None:
         self._raw = current().connection
+        durations = Durations()
+        durations.note_pause()
         if _sees_a_snapshot():
             # At that level, a row that somebody has changed since the beginning can no longer be changed. So only the task
             # itself may write its progress, at its end.
             self._context.report_to(self._note)
-        if is_open(current()):
-            self._durations.note_answer()
+        if is_open(current()):  # The look at the level has begun the transaction.
+            durations.note_answer()
+            self._durations = durations
 
     def _ask(self, execute: Callable[..., Any], *args: Any) -> Any:
         self._refuse_ended()
