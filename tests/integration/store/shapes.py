@@ -3,11 +3,9 @@
 import time
 import uuid
 
-from django.db import transaction
-
 from autotask.store import claim, many, read, ready, workers
 from autotask.store.claim import BoundedLane
-from autotask.store.connection import current, execute, rows
+from autotask.store.connection import current, execute, in_transaction, rows
 from autotask.store.enqueue import Kind, NewTask
 from autotask.store.finish import Outcome
 from autotask.store.workers import WorkerIdentity
@@ -65,12 +63,15 @@ def take(worker_id, limit=100, per_lane=None, connection=None, lanes=None, **opt
 
 def edit(sql, params=None):
     """Change rows of tasks by hand, and have the ready table follow: a task that is READY by its row runs or is there."""
-    with transaction.atomic():
+
+    def change():
         execute(current(), sql, params)
         execute(current(), "LOCK TABLE autotask_ready, autotask_claim")  # Workers may be at work.
         execute(current(), "DELETE FROM autotask_ready")
         running = "SELECT FROM autotask_running r WHERE r.id = t.id"
         execute(current(), ready.come(f"(SELECT * FROM autotask_task t WHERE NOT EXISTS ({running}))"))
+
+    in_transaction(current(), change)  # A worker may have locked the tables in another order.
 
 
 def let_be_ready(*ids, **changes):
