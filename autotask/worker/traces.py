@@ -71,7 +71,7 @@ class Opened:
         if not self._is_idle() and self.wrapper.connection is None:
             self.wrapper.connection = self.raw  # It may be in the middle of a transaction.
             return False
-        # Nobody has it any more; if the thread is not idle, it has opened another one.
+        # No thread has it now; if the thread is not idle, it has opened another one.
         with contextlib.suppress(Exception):  # It may be broken, which does as well.
             hygiene.close_driver_connection(self.raw)
         return True
