@@ -68,9 +68,8 @@ def test_one_companion_works_and_when_it_is_killed_the_next_one_works_within_a_s
     listener = notify.ChannelListener(site.database, notify.WORK_CHANNEL)
 
     def is_told():
-        server.call(
-            "who"
-        )  # The process of the companion may have an offer of before, and hand the first of these over.
+        # The process of the companion may have an offer of before, and hand the first of these over.
+        server.call("who")
         return listener.heard()
 
     wait_until(is_told, what="the word")
