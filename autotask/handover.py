@@ -147,7 +147,7 @@ def store_claimed(
 
     :param store: does it; None: nothing was stored.
     :param reply: where the worker answers when the task has ended; "": nobody waits there.
-    :param patience: seconds to wait for an offer, if the last caller who has waited got one.
+    :param patience: seconds to wait for an offer; none if the last wait brought none.
     :returns: the fence; None: nothing was stored.
     """
     line = own.line

@@ -67,9 +67,10 @@ def pause_quietly(
     """Do the same as :func:`pause`, and log no doubt, for callers that show it."""
     kind, name = target(queue, task, limit, everything)
     end, connection = end_of(until), current()
+    found = doubt(kind, name)  # first: it reads settings, and if these are wrong, nothing is paused
     with transaction.atomic(using=connection.alias):
         log([store.pause(connection, kind, name, until=end, reason=reason, by=by)])
-    return doubt(kind, name)
+    return found
 
 
 def resume(

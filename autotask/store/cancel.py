@@ -77,7 +77,7 @@ def cancel(
 
     :param reason: why it is cancelled, for its message; "": somebody wants it.
     :param by: the user who cancels it; "": unknown.
-    :param untold: a waiting one is added to it, for a caller that tells of many together; None: it is told of here.
+    :param untold: a waiting task is added to it, and the caller reports all of them; None: this function reports it.
     :returns: TOO_LATE if the task has ended, or does not exist.
     """
     written = model_rows.written(model_rows.of(connection, id))

@@ -223,7 +223,7 @@ def test_with_many_slots_the_loop_is_woken_when_few_followers_are_left(site):
 
 
 def come(site, claimed, each, more=True):
-    """Have a claim of so many tasks with slots come, and so many followers with each of them."""
+    """Claim *claimed* tasks with slots, and *each* followers of each of them."""
     held = [keyed(number) for number in range(claimed)]
     site.followers.hold(held, claimed, more=more)
     wanted, _ = site.followers.wanted(held=held)

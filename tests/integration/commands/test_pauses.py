@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from autotask import acts
-from autotask.exceptions import InvalidPause
+from autotask.exceptions import InvalidPause, InvalidSetting
 from autotask.management import arguments
 from autotask.store.pauses import Kind
 from tests.integration.commands.command import manage
@@ -184,3 +184,10 @@ def test_status_shows_pauses():
     (document,) = manage("status", "--json").json["pauses"]
     assert list(document) == ["kind", "name", "paused_at", "paused_by", "until", "reason"]
     assert (document["kind"], document["name"], document["reason"]) == ("queue", "mail", "the provider is down")
+
+
+def test_nothing_is_paused_if_the_settings_of_limits_are_wrong(settings):
+    settings.AUTOTASK_LIMITS = {"openai": "many"}
+    with pytest.raises(InvalidSetting, match="AUTOTASK_LIMITS"):
+        acts.pause(limit="opnai")
+    assert paused() == []
