@@ -36,9 +36,9 @@ KEEPALIVE = {
 #: Settings of a worker's own session, whatever ALTER ROLE or ALTER DATABASE have set: name, value, and the version of
 #: PostgreSQL that introduced it. A worker's own statements are short: one that takes longer than this waits for something
 #: that is wrong. SKIP LOCKED passes over what others have changed only in READ COMMITTED
-#: (findings/skip_locked_raises_where_a_row_has_changed.sh). Its sessions may be idle forever, since some of them only listen. To compile a statement (JIT) would take a
-#: hundred times as long as to run it: PostgreSQL goes by the number of rows that it expects, and where many tasks wait, it
-#: expects too many.
+#: (findings/skip_locked_raises_where_a_row_has_changed.sh). Its sessions may be idle forever, since some of them only listen.
+#: To compile a statement (JIT) would take a hundred times as long as to run it: PostgreSQL goes by the number of rows that it
+#: expects, and where many tasks wait, it expects too many.
 SESSION = (
     ("statement_timeout", "10s", 0),
     ("lock_timeout", "%(lock_timeout)s", 0),
