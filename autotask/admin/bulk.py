@@ -122,7 +122,7 @@ def _count(found: Matching, eligible: Sequence[State]) -> Count:
 class Chosen(NamedTuple):
     """The act in the form, with what it needs.
 
-    :ivar rate: how many tasks are to be retried in a second; None: all at once.
+    :ivar rate: how many tasks should be retried in a second; None: all at once.
     """
 
     word: Word
