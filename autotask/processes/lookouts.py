@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from autotask.processes.file_locks import FileLock
 
-#: So many workers keep a lookout. (Of fewer than four idle workers, callers notify all: see autotask.store.addressee.)
+#: The number of workers that keep a lookout. (Of fewer than four idle workers, callers notify all: see autotask.store.addressee.)
 POSTS = 4
 
 #: The ending of the sockets on which workers that rest are called.
@@ -21,7 +21,7 @@ _RESTING = ".rest"
 
 _CALL = struct.Struct("=cd")
 
-#: If so many calls have come at once, others may have found no place.
+#: If this number of calls has come at once, others may have found no place.
 _MANY = 8
 
 
@@ -30,7 +30,7 @@ _COARSE = 1_000_000_000
 
 
 class Word(enum.Enum):
-    """What a lookout has heard."""
+    """The news that a lookout passes on."""
 
     WORK = b"w"
     ONE = b"o"

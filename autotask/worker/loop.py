@@ -36,7 +36,7 @@ PROMOTE_EVERY = 0.2
 #: Consecutive turns that may fail for another reason than the database; then the worker is replaced.
 MOST_FAILED_TURNS = 20
 
-#: A worker that has slept for so many seconds, or as long as it ever does, and was not woken may leave it to others to listen.
+#: Seconds of a sleep in which nothing came, after which a worker may leave it to others to listen.
 LONG_SLEEP = 2.0
 
 #: Seconds between two looks for the tables before ``migrate`` has created them.

@@ -56,7 +56,7 @@ class Rest:
         return self.lookouts
 
     def may_begin(self) -> bool:
-        """Whether no caller chooses this worker any more, as far as the register says; if not, have the next beat say so."""
+        """Whether callers choose this worker no longer, as far as the register says; if not, have the next beat say so."""
         was_coming, self.is_coming = self.is_coming, True
         return was_coming and not self.registration.line
 
