@@ -306,7 +306,7 @@ def _gone(ids: Iterable[uuid.UUID]) -> list[Answer[uuid.UUID]]:
 
 def _why_not(reason: State | Refusal) -> str:
     if isinstance(reason, State):
-        return str(show.STATE_WORDS[reason])
+        return gettext("already cancelled") if reason is State.CANCELLED else str(show.STATE_WORDS[reason])
     if reason is Refusal.NEEDED:
         return gettext("mails or webhooks are still to be sent, or rows of the site refer to it")
     return gettext("no longer in the database")
