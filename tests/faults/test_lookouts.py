@@ -127,6 +127,7 @@ def test_workers_that_rest_may_be_killed(world, crowd, rest, tmp_path):
     killed = set(crowd) - lookouts(world)
     for pid in killed:
         world.kill(pid)
+    wait_until(lambda: all(crowd[pid].has_ended() for pid in killed), what="their end")
 
     # When
     file = tmp_path / "file"
