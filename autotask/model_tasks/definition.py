@@ -29,7 +29,8 @@ from autotask.exceptions import (
 from autotask.handle import TaskHandle
 from autotask.model_tasks import handlers, proxying
 from autotask.options import DEFINITION_OPTION_NAMES, Options
-from autotask.store import notify, pull, steps
+from autotask.store import notify, steps
+from autotask.store.begin_step import Key
 from autotask.store.connection import current
 from autotask.store.enqueue import Kind, NewTask
 from autotask.store.model_rows import RowTable
@@ -89,9 +90,9 @@ class ModelTask(Definition[..., Any]):
         quoted = _quoted(columns.db_table)
         if '"."' in columns.db_table:  # a schema, as people write it for PostgreSQL
             quoted = f'"{columns.db_table}"'
-        return RowTable(self.name, quoted)
+        return RowTable(self.name, quoted, has_steps=self.model.final_step != 1)  # type: ignore[attr-defined]  # of SimpleTask
 
-    def key_of(self, text: str) -> pull.Key | None:
+    def key_of(self, text: str) -> Key | None:
         """Return the key of a row; None: no row has such a key, or it is not a single plain value."""
         pk, connection = self.model._meta.get_field("task_id").model._meta.pk, current()
         if pk.is_relation or not pk.column or not (type := pk.rel_db_type(connection)) or "\0" in text:
@@ -106,7 +107,7 @@ class ModelTask(Definition[..., Any]):
             return None
         prepared = pk.get_db_prep_value(value, connection)
         columns = tuple(name.replace("%", "%%") for name in references.columns_of(self.model, settings.DATABASE))
-        return pull.Key(self.table().table, _quoted(pk.column), type.partition("(")[0], prepared, columns)
+        return Key(self.table().table, _quoted(pk.column), type.partition("(")[0], prepared, columns)
 
     def is_remote(self, queue: str) -> bool:
         """Whether only a client from outside starts the steps of a row."""
