@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import router
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 from django.utils import timezone
 
@@ -179,9 +180,10 @@ class ModelTask(Definition[..., Any]):
             calls = [self.new_call((row,), {}, carried, id=row.task_id) for row in rows]
             return [call._replace(kind=kinds[queue]) for call, queue in zip(calls, queues, strict=True)]
         envelopes = payload.dump_references(zip(ids, found, strict=True), name=self.name)
+        label = self.name  # Not row.task_info, which works out the label for each row.
         return [
-            NewTask(row.task_id, kinds[queue], row.task_info, envelope)
-            for row, queue, envelope in zip(rows, queues, envelopes, strict=True)
+            NewTask(id, kinds[queue], f"{label}:{row.pk}", envelope)
+            for row, id, queue, envelope in zip(rows, ids, queues, envelopes, strict=True)
         ]
 
     def _kind_in(self, queue: str, is_remote: bool) -> Kind:
@@ -203,6 +205,11 @@ class ModelTask(Definition[..., Any]):
         super()._insert(tasks)
         if any(task.kind.executor == REMOTE for task in tasks):
             notify.tell_after_commit(current(), {notify.REMOTE_CHANNEL: ""})
+
+    def _wake(self, connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> None:
+        # Of tasks that are due for a client, no worker has to hear.
+        if any(kind.executor != REMOTE or kind.delay or kind.run_after for kind in {task.kind for task in tasks}):
+            super()._wake(connection, tasks)
 
     # --- an attempt -------------------------------------------------------------------------------------------------
 
