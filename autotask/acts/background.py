@@ -1,15 +1,14 @@
 """Start, stop and trigger background workers, by their names."""
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
-
-from django.db import transaction
 
 from autotask import registry
 from autotask.acts.answers import Answer, Log, Refusal, keep_no_log
 from autotask.exceptions import NotOfThisKind
 from autotask.store import background as store, background_read
-from autotask.store.connection import current
+from autotask.store.connection import current, in_transaction
 
 
 def start(names: Iterable[str], log: Log[str] = keep_no_log) -> list[Answer[str]]:
@@ -44,12 +43,11 @@ def _trigger(name: str) -> Refusal | None:
 
 
 def _each(names: Iterable[str], log: Log[str], act: Callable[[str], Refusal | None]) -> list[Answer[str]]:
-    answers, connection = [], current()
-    for name in names:
-        # One by one, so that no transaction holds the row of one and waits for another.
-        with transaction.atomic(using=connection.alias):
-            refused = act(name) if background_read.read(connection, name) else Refusal.NOT_REGISTERED
-            if refused is None:
-                log([name])
-        answers.append(Answer(name, refused))
-    return answers
+    def act_and_log(name: str) -> Answer[str]:
+        refused = act(name) if background_read.read(current(), name) else Refusal.NOT_REGISTERED
+        if refused is None:
+            log([name])
+        return Answer(name, refused)
+
+    # One by one, so that no transaction holds the row of one and waits for another.
+    return [in_transaction(current(), functools.partial(act_and_log, name)) for name in names]

@@ -18,7 +18,7 @@ from autotask.acts.answers import Log, keep_no_log
 from autotask.exceptions import InvalidKey
 from autotask.scopes import scopes_of
 from autotask.store import keys as store
-from autotask.store.connection import current
+from autotask.store.connection import current, in_transaction
 from autotask.store.keys import StoredKey
 from autotask.values import PLAIN_NAME
 
@@ -68,11 +68,15 @@ def create(name: str, scopes: list[str], expires: datetime | None = None, log: L
     if expires is not None and expires <= datetime.now(UTC):
         raise InvalidKey(problem=f"{expires.isoformat(' ', 'seconds')} is over already")
     secret, connection = secrets.token_urlsafe(32), current()
-    with transaction.atomic(using=connection.alias):
+
+    def insert() -> int:
         id = store.insert(connection, name, _digest(secret), texts, expires)
         if id is None:
             raise InvalidKey(problem=f"there is a valid key {name!r} already; revoke it first, or take another name")
         log([id])
+        return id
+
+    id = in_transaction(connection, insert)
     return NewKey(id, f"{PREFIX}_{id}_{secret}")
 
 
@@ -84,12 +88,15 @@ def revoke(name: str, log: Log[int] = keep_no_log) -> bool:
     :param log: is called with the id, in the same transaction, if there was one.
     """
     connection = current()
-    with transaction.atomic(using=connection.alias):
+
+    def revoke_it() -> bool:
         id = store.revoke(connection, name)
         if id is not None:
             log([id])
             transaction.on_commit(forget_recent, using=connection.alias, robust=True)
-    return id is not None
+        return id is not None
+
+    return in_transaction(connection, revoke_it)
 
 
 def all_keys() -> list[StoredKey]:

@@ -3,13 +3,11 @@
 import logging
 from datetime import UTC, datetime, timedelta
 
-from django.db import transaction
-
 from autotask.acts.answers import Log, keep_no_log
 from autotask.acts.doubts import Doubt, doubt
 from autotask.exceptions import InvalidPause
 from autotask.store import pauses as store
-from autotask.store.connection import current
+from autotask.store.connection import current, in_transaction
 from autotask.store.pauses import Kind, Pause
 from autotask.values import PLAIN_NAME
 
@@ -68,8 +66,11 @@ def pause_quietly(
     kind, name = target(queue, task, limit, everything)
     end, connection = end_of(until), current()
     found = doubt(kind, name)  # first: it reads settings, and if these are wrong, nothing is paused
-    with transaction.atomic(using=connection.alias):
+
+    def pause_it() -> None:
         log([store.pause(connection, kind, name, until=end, reason=reason, by=by)])
+
+    in_transaction(connection, pause_it)
     return found
 
 
@@ -89,11 +90,14 @@ def resume(
     """
     kind, name = target(queue, task, limit, everything)
     connection = current()
-    with transaction.atomic(using=connection.alias):
+
+    def resume_it() -> bool:
         id = store.resume(connection, kind, name)
         if id is not None:
             log([id])
-    return id is not None
+        return id is not None
+
+    return in_transaction(connection, resume_it)
 
 
 def pauses() -> list[Pause]:

@@ -1,13 +1,12 @@
 """Pause, resume and run schedules, one by one."""
 
+import functools
 from collections.abc import Callable, Iterable
-
-from django.db import transaction
 
 from autotask import registry
 from autotask.acts.answers import Answer, Log, Refusal, keep_no_log
 from autotask.store import pause as store, schedule_runs
-from autotask.store.connection import current
+from autotask.store.connection import current, in_transaction
 
 
 def pause(names: Iterable[str], by: str, log: Log[str] = keep_no_log) -> list[Answer[str]]:
@@ -41,12 +40,11 @@ def _run(name: str) -> Answer[str]:
 
 
 def _each(names: Iterable[str], log: Log[str], act: Callable[[str], Answer[str]]) -> list[Answer[str]]:
-    answers, connection = [], current()
-    for name in names:
-        # One by one: no transaction may hold the row of one and wait for another, as a worker moves many at once.
-        with transaction.atomic(using=connection.alias):
-            answer = act(name)
-            if answer.is_done:
-                log([name])
-        answers.append(answer)
-    return answers
+    def act_and_log(name: str) -> Answer[str]:
+        answer = act(name)
+        if answer.is_done:
+            log([name])
+        return answer
+
+    # One by one: no transaction may hold the row of one and wait for another, as a worker moves many at once.
+    return [in_transaction(current(), functools.partial(act_and_log, name)) for name in names]

@@ -15,7 +15,9 @@ _PR_SET_CHILD_SUBREAPER = 36
 def die_with_parent(parent: int, signum: int) -> None:
     """Have the kernel send this process a signal when its parent dies; exit at once if it has died already.
 
-    Only Linux has this: elsewhere, the pipe to the Django process and polling of the parent's id have to do.
+    Only Linux has this: elsewhere, the pipe to the Django process and polling of the parent's id have to do. The signal comes when
+    the thread ends that has started this process (findings/parent_death_signal_comes_when_a_thread_ends.sh), so that one has to last
+    as long as this process is needed.
 
     :param parent: the process id of the parent when it started this process.
     """

@@ -105,7 +105,9 @@ def _result(connection: BaseDatabaseWrapper, name: str, values: list[Any]) -> "p
     with connection.wrap_database_errors:
         with raw.lock:
             raw.pgconn.send_query_prepared(name.encode(), said, formats, _TEXT)
-            (found,) = raw.wait(generators.execute(raw.pgconn))
-        if found.status != pq.ExecStatus.TUPLES_OK:
-            raise error_from_result(found)
+            found, *more = raw.wait(generators.execute(raw.pgconn))
+        # The commit comes after the answer of the statement, and may fail: a conflict, a deferred constraint, a full queue of NOTIFY.
+        for each in (found, *more):
+            if each.status != pq.ExecStatus.TUPLES_OK:
+                raise error_from_result(each)
     return found  # type: ignore[no-any-return]  # of the driver

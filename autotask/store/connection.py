@@ -35,7 +35,8 @@ KEEPALIVE = {
 
 #: Settings of a worker's own session, whatever ALTER ROLE or ALTER DATABASE have set: name, value, and the version of
 #: PostgreSQL that introduced it. A worker's own statements are short: one that takes longer than this waits for something
-#: that is wrong. Its sessions may be idle forever, since some of them only listen. To compile a statement (JIT) would take a
+#: that is wrong. SKIP LOCKED passes over what others have changed only in READ COMMITTED
+#: (findings/skip_locked_raises_where_a_row_has_changed.sh). Its sessions may be idle forever, since some of them only listen. To compile a statement (JIT) would take a
 #: hundred times as long as to run it: PostgreSQL goes by the number of rows that it expects, and where many tasks wait, it
 #: expects too many.
 SESSION = (
@@ -317,19 +318,20 @@ def execute(
     return again(connection, run)
 
 
-def again(connection: BaseDatabaseWrapper, act: Callable[[], R]) -> R:
+def again(connection: BaseDatabaseWrapper, act: Callable[[], R], is_done: Callable[[], object] = bool) -> R:
     """Run statements in a transaction; if that is no part of another one and conflicts with others, run it again.
 
     Sites may have ``default_transaction_isolation = serializable``, and a caller without a transaction of his own cannot know
     that there is one. A worker's own sessions have another level.
 
     :param act: does nothing but run the statements.
+    :param is_done: whether they are committed, so that the error is one of what came after them.
     """
     for _ in range(MOST_AGAIN):
         try:
             return act()
         except OperationalError as error:
-            if not is_conflict(error) or keeps_session(connection) or not is_alone(connection):
+            if is_done() or not is_conflict(error) or keeps_session(connection) or not is_alone(connection):
                 raise
     return act()
 
@@ -340,11 +342,17 @@ def in_transaction(connection: BaseDatabaseWrapper, act: Callable[[], R], *, sav
     :param savepoint: whether that of the caller is as before if they fail.
     """
 
+    committed: list[bool] = []
+
     def run() -> R:
         with transaction.atomic(using=connection.alias, savepoint=savepoint):
+            if is_outermost:
+                # Before the callbacks of the site, of which one may conflict with others, too.
+                transaction.on_commit(lambda: committed.append(True), using=connection.alias)
             return act()
 
-    return again(connection, run)
+    is_outermost = not connection.in_atomic_block
+    return again(connection, run, lambda: committed)
 
 
 def is_alone(connection: BaseDatabaseWrapper) -> bool:

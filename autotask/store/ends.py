@@ -192,7 +192,7 @@ END_HANDING_ON, END_HANDING_ON_QUIETLY = statement(TELL, True), statement(TELL_L
 END_DONE_HANDING_ON = statement(TELL, True, end=BY_FEW_ARRAYS)
 END_DONE_HANDING_ON_QUIETLY = statement(TELL_LATER, True, end=BY_FEW_ARRAYS)
 
-# A task that fails just when it is to be cancelled is due at once, for the next worker to record it as cancelled.
+# A task that fails just when it should be cancelled is due at once, for the next worker to record it as cancelled.
 # It gives up its slots, and has to pass its gates again: "0 * passed" is NULL where there are none.
 RETRY = f"""
 WITH {_OUTCOMES.replace("FOR SHARE", "FOR NO KEY UPDATE")},

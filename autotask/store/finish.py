@@ -49,7 +49,7 @@ class HandingOn:
     :ivar slots: the current number of slots of each limit, by its base.
     :ivar heirs: the claims that have begun in the slots of tasks that end, by the fences of these.
     :ivar admitted: how many tasks have become ready.
-    :ivar marked: how many gates are to be looked at.
+    :ivar marked: how many gates should be looked at.
     :ivar inherited: the ids of the heirs that have their slots now.
     :ivar gates: those at which others were waiting.
     """

@@ -5,7 +5,6 @@ while they are written, so the server works on the first ones while this process
 more round trips. (PostgreSQL documentation, "COPY", "Binary Format".)
 """
 
-import contextlib
 import io
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from autotask.flow import UNTIL_CLAIMED, unique_flow
 from autotask.store import arrays, columns
-from autotask.store.connection import execute, in_utc, is_alone, rows
+from autotask.store.connection import execute, in_transaction, in_utc, is_alone, rows
 from autotask.store.enqueue import LARGEST_STATEMENT, MANY, Kind, NewTask, parameters
 from autotask.task import State
 
@@ -99,10 +98,16 @@ def insert_many(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> No
     if is_row_security_active:
         execute(connection, MANY, parameters(tasks))
         return
-    come: list[bytes] = []
-    with transaction.atomic(using=connection.alias) if is_alone(connection) else contextlib.nullcontext():
+
+    def send() -> None:
+        come: list[bytes] = []
         _send(connection, COPY, _pieces(_rows(enumerate(tasks), in_utc(now), come)))
         _send(connection, COPY_READY, _pieces(come))
+
+    if is_alone(connection):
+        in_transaction(connection, send)
+    else:
+        send()
 
 
 def insert_unique(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> Sequence[NewTask]:

@@ -157,7 +157,7 @@ UNION ALL
 SELECT e.state, false, 0 FROM autotask_result e WHERE e.id = %(id)s::uuid
 """
 
-# Steps that a client was to begin in time, and did not: a worker's scheduler does the same when it looks.
+# Steps that a client should have begun in time, and did not: a worker's scheduler does the same when it looks.
 LAPSED = f"""
 WITH lapsed AS (
     UPDATE autotask_task t

@@ -184,6 +184,8 @@ def _insert(
         if len(inserted) == len(remaining):
             return found
         remaining = [task for task in remaining if task.id not in inserted]
+        # In one statement with the INSERT, this would not see a task that another transaction has stored meanwhile
+        # (findings/get_or_create_in_one_statement_finds_nothing.sh).
         found |= _answer(connection, _find(connection, remaining), terms)
         # The tasks that had the keys of the others have ended meanwhile, or begun.
         remaining = [task for task in remaining if task.id not in found]

@@ -43,7 +43,7 @@ class ThreadPool(Waiting[T]):
     :ivar sharing: how many of them may sleep while items wait.
     :ivar asleep: how many of them sleep.
     :ivar bell: a thread with nothing to do waits for it.
-    :ivar looks_on: whether one of those that sleep looks whether those that are awake make progress.
+    :ivar looks_on: whether one of those that sleep checks whether those that are awake make progress.
     :raises RuntimeError: the system has no threads left. If it has only some, the pool begins with these.
     """
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 from autotask.exceptions import InvalidOption, TaskExpired
 from autotask.model_tasks import Status
 from autotask.models import Task
+from autotask.store.connection import execute
 from autotask.task import DONE, State
 from tests.helpers import ended, wait_until
 from tests.integration.model_tasks.models import (
@@ -56,6 +57,26 @@ def test_a_row_is_run_and_shows_its_result(worker):
     assert row.start_time <= row.done_time
     assert row.current_step == 1
     assert set(row.step_times) == {"1"}
+
+
+@pytest.fixture
+def invoice(model_tables):
+    """A table that refers to rows of HelloTask."""
+    execute(connection, f"CREATE TABLE invoice (row_id bigint REFERENCES {HelloTask._meta.db_table})")
+    yield "invoice"
+    execute(connection, "DROP TABLE invoice")
+
+
+def test_a_transaction_that_only_refers_to_a_row_does_not_hold_it_up(start_worker, invoice, other_connection):
+    # The foreign key locks the row that it names, and FOR UPDATE SKIP LOCKED would pass over that one:
+    # findings/skip_locked_skips_rows_that_others_refer_to.sh
+    row = HelloTask.objects.create(name="Ann")
+    execute(other_connection, "BEGIN")
+    execute(other_connection, f"INSERT INTO {invoice} VALUES (%s)", [row.pk])
+    start_worker()
+
+    assert done(row).success is True
+    execute(other_connection, "ROLLBACK")
 
 
 @pytest.mark.parametrize("model", [HelloTask, BoxTask, ChildTask])

@@ -1,14 +1,18 @@
 """Callers without a transaction of their own, at sites whose transactions see a snapshot, or are serializable."""
 
+import contextlib
 import threading
+import uuid
 
 import pytest
-from django.db import connections
+from django.db import OperationalError, connections, transaction
 from django.db.backends.postgresql.psycopg_any import IsolationLevel
+from django.utils import timezone
 
-from autotask.acts import tasks as acts
-from autotask.exceptions import AlreadyEnqueued
+from autotask.acts import background, keys, pausing, schedules, tasks as acts
+from autotask.exceptions import AlreadyEnqueued, InvalidKey
 from autotask.flow.plan import Throttle
+from autotask.models import BackgroundWorker, Schedule
 from autotask.store import once, prepared
 from autotask.store.cancel import Cancellation, cancel
 from autotask.store.connection import current, execute, rows
@@ -134,3 +138,67 @@ def test_many_tasks_are_cancelled_although_one_has_just_changed():
 
     assert [answer.is_done for answer in answers] == [True] * 3
     assert sorted(logs[-1]) == sorted(ids)
+
+
+def pause_it(number):
+    pausing.pause(queue="mail", by=str(number))
+
+
+def pause_and_resume(number):
+    pause_it(number)
+    pausing.resume(queue="mail")
+
+
+def pause_and_resume_the_schedule(number):
+    schedules.pause(["tests.sweep"], str(number))
+    schedules.resume(["tests.sweep"])
+
+
+def make_and_revoke_a_key(number):
+    with contextlib.suppress(InvalidKey):
+        keys.create("ci", ["read:*"])
+    keys.revoke("ci")
+
+
+def start_and_stop(number):
+    background.start(["tests.feed"])
+    background.stop(["tests.feed"])
+
+
+@pytest.mark.parametrize(
+    "act", [pause_it, pause_and_resume, pause_and_resume_the_schedule, make_and_revoke_a_key, start_and_stop]
+)
+def test_acts_of_many_at_once_do_not_fail_because_of_the_others(act):
+    now = timezone.now()
+    Schedule.objects.create(
+        name="tests.sweep", task="tests.sweep", spec="daily", registered_at=now, declared_at=now, next_tick=now
+    )
+    BackgroundWorker.objects.create(
+        name="tests.feed",
+        kind="thread",
+        per="site",
+        queue="default",
+        wanted=False,
+        start_id=uuid.uuid4(),
+        declared_at=now,
+    )
+
+    in_threads(lambda number: [act(number) for _ in range(10)], CALLERS)
+
+
+def test_a_callback_after_the_commit_that_conflicts_does_not_repeat_the_act():
+    def conflict():
+        execute(
+            current(), "DO $$ BEGIN RAISE EXCEPTION 'of the callback' USING ERRCODE = 'serialization_failure'; END $$"
+        )
+
+    id, logs = one().id, []
+
+    def log(ids):
+        logs.append(ids)
+        transaction.on_commit(conflict)
+
+    with pytest.raises(OperationalError, match="of the callback"):
+        acts.cancel([id], log)
+
+    assert logs == [[id]]

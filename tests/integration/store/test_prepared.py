@@ -6,7 +6,7 @@ import uuid
 from zoneinfo import ZoneInfo
 
 import pytest
-from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, transaction
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from autotask.store import claim, prepared
@@ -402,6 +402,19 @@ def test_a_statement_with_bound_arguments_that_fails_raises_what_django_raises(c
     assert len(bare_rows_for_caller(caller, sql, {"number": 1})) == 1
 
 
+def test_a_statement_with_bound_arguments_whose_commit_fails_raises_what_django_raises(caller):
+    # Given
+    execute(caller, "CREATE TEMPORARY TABLE late (number int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+    sql = "INSERT INTO late VALUES (%(number)s::int) RETURNING number"
+    for number in range(prepared.OFTEN + 1):
+        bare_rows_for_caller(caller, sql, {"number": number})
+
+    # When, then: the rows come before the error
+    with pytest.raises(IntegrityError, match="late_number_key"):
+        bare_rows_for_caller(caller, sql, {"number": 0})
+    assert len(bare_rows_for_caller(caller, sql, {"number": number + 1})) == 1
+
+
 def test_on_a_closed_connection_a_statement_raises_what_django_raises(own):
     # Given
     connection = own.wrapper
@@ -445,3 +458,20 @@ def test_a_statement_is_sent_ahead_whatever_the_number_of_the_descriptor_is(own)
 
     # Then
     assert ahead.answer() == 7
+
+
+@pytest.mark.skipif(not is_psycopg3, reason="only psycopg 3 can send ahead")
+def test_a_statement_that_is_sent_ahead_and_whose_commit_fails_raises_what_django_raises(own):
+    # Given
+    execute(own.wrapper, "CREATE TEMPORARY TABLE late (number int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+    sql = "INSERT INTO late VALUES (%(number)s::int) RETURNING number"
+    for number in range(prepared.OFTEN):
+        prepared_rows(own.wrapper, sql, {"number": number})
+
+    # When
+    ahead = prepared_ahead(own.wrapper, sql, {"number": 0})
+    ahead.send()
+
+    # Then
+    with pytest.raises(IntegrityError, match="late_number_key"):
+        ahead.answer()
