@@ -126,14 +126,21 @@ ended AS (
 kept AS ({_KEPT_DONE})
 """
 
-# A single success, as is usual under light load: without arrays and joins it takes a quarter less time.
+# A single success, as is usual under light load: without arrays and joins it takes half the time.
 BY_VALUE = f"""
-WITH {claims.locked("SHARE")},
-outcome AS MATERIALIZED (
-    SELECT o.id, o.fence, c.worker_id FROM (SELECT %(id)s::uuid AS id, %(fence)s::bigint AS fence) AS o
-    {claims.in_force("o.fence", "o.id")}
+WITH claim AS MATERIALIZED (
+    SELECT number, worker_id, ids FROM autotask_claim
+    WHERE number = %(fence)s::bigint >> {claims.PLACE_BITS} ORDER BY number FOR SHARE
 ),
-{claims.over("outcome")},
+outcome AS MATERIALIZED (
+    SELECT %(id)s::uuid AS id, %(fence)s::bigint AS fence, c.worker_id, cardinality(c.ids) = 1 AS is_only_one
+    FROM claim c WHERE c.ids[{claims.place("%(fence)s::bigint")}] = %(id)s::uuid
+),
+claims_over AS (
+    DELETE FROM autotask_claim
+    WHERE number = %(fence)s::bigint >> {claims.PLACE_BITS}
+      AND (number = ANY(%(over)s::bigint[]) OR (SELECT is_only_one FROM outcome))
+),
 ended AS (
     DELETE FROM autotask_task t USING outcome o WHERE t.id = %(id)s::uuid
     {_OF_DONE}, %(ended_ago)s::float8 AS ended_ago, %(seconds)s::float8 AS seconds, %(value)s::bytea AS value
@@ -158,8 +165,8 @@ def statement(tell: str, handing_on: bool = False, table: RowTable | None = None
     """
     if table is not None:
         kept = _KEPT if end is BY_ARRAYS else _KEPT_DONE
-        end = end.replace(f"kept AS ({kept})", f"kept AS ({kept} {model_rows.RETURNING})")
-        end += model_rows.written([table], results=True)
+        of_rows = model_rows.written_one(table) if end is BY_VALUE else model_rows.written([table], results=True)
+        end = end.replace(f"kept AS ({kept})", f"kept AS ({kept} {model_rows.RETURNING})") + of_rows
         tell = tell.replace(" FROM ended e", _WRITTEN)
     if handing_on:
         end = _with_heirs(end)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import uuid
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, transaction
@@ -11,7 +12,14 @@ from django.db.backends.postgresql.psycopg_any import is_psycopg3
 from autotask.store import claim, prepared
 from autotask.store.claim import BoundedLane, Lane
 from autotask.store.connection import current, dedicated, execute, rows
-from autotask.store.prepared import bare_rows, bare_rows_for_caller, prepared_ahead, prepared_rows, rows_for_caller
+from autotask.store.prepared import (
+    bare_rows,
+    bare_rows_for_caller,
+    bound_rows_for_caller,
+    prepared_ahead,
+    prepared_rows,
+    rows_for_caller,
+)
 from tests.integration.store.shapes import put, sign_on
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -284,6 +292,40 @@ def test_bound_arguments_arrive_as_literals_do(own, caller, params):
         == set(kept(own.wrapper, params, run=bare_rows))
     )
     assert len(set(literal)) == 1
+
+
+def test_rows_with_bound_arguments_are_those_of_a_cursor_of_django(caller):
+    # Given a value of each type that a row of a model may have
+    sql = """SELECT %(number)s::bigint, 1.50::numeric, 'ü'::text, '{"a": [1, null]}'::jsonb, '\\x00ff'::bytea, true, NULL,
+        '2026-03-29 02:30:00+02'::timestamptz, '2026-03-29'::date, '01:02:03'::time, '1 day 2 s'::interval,
+        '00000000-0000-0000-0000-000000000005'::uuid, ARRAY['a', NULL], '10.0.0.1'::inet, 0.1::float8, int4range(1, 5)"""
+    params = {"number": 2**40}
+
+    # When
+    found = [bound_rows_for_caller(caller, sql, params) for _ in range(prepared.OFTEN + 2)]
+
+    # Then
+    expected = rows(caller, sql, params)
+    assert found == [expected] * len(found)
+    types = [[type(value) for value in row] for row in expected]
+    assert [[type(value) for value in row] for row in found[-1]] == types
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", None])
+def test_bound_rows_have_the_times_of_a_connection_whose_zone_has_changed(caller, monkeypatch, zone):
+    # Given
+    params = {"number": 1}
+    sql = "SELECT %(number)s::int, '2026-07-01 12:00:00+00'::timestamptz"
+    for _ in range(prepared.OFTEN + 1):
+        bound_rows_for_caller(caller, sql, params)
+
+    # When
+    monkeypatch.setitem(vars(caller), "timezone", zone and ZoneInfo(zone))
+
+    # Then
+    found, expected = bound_rows_for_caller(caller, sql, params), rows(caller, sql, params)
+    assert found == expected
+    assert found[0][1].tzinfo == expected[0][1].tzinfo
 
 
 def test_bare_rows_that_have_numbers_are_read_by_int(own):
