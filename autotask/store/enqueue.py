@@ -158,7 +158,7 @@ stored AS (
 LATER = f"WITH {_LATER}{ready.come('stored')}"
 
 # The same, and workers are notified: one transaction, and one wait for the disk, for both.
-_TELLING = f"SELECT pg_notify({addressee.channel('stored.queue', 'stored.executor')}, '') FROM stored"
+_TELLING = f"SELECT pg_notify({addressee.channel('stored.queue', 'stored.executor')}, '{addressee.ONE}') FROM stored"
 LATER_TELLING = f"WITH {_LATER}, come AS ({ready.come('stored')}) {_TELLING}"
 
 # The common case: if a worker is free, the task is stored as claimed by it, and handed to it along with the notification.

@@ -5,7 +5,13 @@ from collections.abc import Callable, Sequence
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import hearing
-from autotask.store.connection import Dedicated, execute
+from autotask.store.connection import Dedicated, execute, rows
+
+# A standby, or a server that was made from a backup, has the same identifier at another place.
+_DATABASE = """
+SELECT concat_ws(' ', s.system_identifier, coalesce(host(inet_server_addr()), '-'), current_setting('port'), d.oid)
+FROM pg_control_system() s CROSS JOIN pg_database d WHERE d.datname = current_database()
+"""
 
 
 class Listening:
@@ -38,6 +44,12 @@ class Listening:
         self.hears = hears
         return hears is not None
 
+    def stop(self) -> None:
+        """Listen no more, until the next call of :meth:`renew`. What has come by now has to be read before."""
+        if self.hears and self._on:
+            execute(self._on[0], "UNLISTEN *")
+        self._on = self.hears = None
+
     def heard(self) -> Sequence[tuple[str, str]]:
         """Read the notifications that have come, and return the channel and the words of each."""
         return hearing.all_heard(self._on[0]) if self.hears and self._on else ()
@@ -46,3 +58,11 @@ class Listening:
         """Return the file descriptor that becomes readable when there is something to hear."""
         raw = self._on[0].connection if self.hears and self._on else None
         return None if raw is None else raw.fileno()  # None: it was closed, and the next call of renew() listens again.
+
+
+def database(connection: BaseDatabaseWrapper) -> str:
+    """Return words that no other database has, on this server or another one.
+
+    :raises django.db.ProgrammingError: this role may not read them.
+    """
+    return str(rows(connection, _DATABASE)[0][0])

@@ -44,7 +44,7 @@ SAY_EVERY = 60.0
 TELL = "SELECT pg_notify(channel, words) FROM unnest(%(channels)s::text[], %(words)s::text[]) AS told(channel, words)"
 
 #: Tells workers of one task.
-TELL_OF = f"SELECT pg_notify({addressee.channel('%(queue)s::text', '%(executor)s::text')}, '')"
+TELL_OF = f"SELECT pg_notify({addressee.channel('%(queue)s::text', '%(executor)s::text')}, '{addressee.ONE}')"
 
 #: The queue and the executor of a task.
 Place = tuple[str, str]

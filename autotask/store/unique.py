@@ -1,11 +1,13 @@
 """Store calls that other calls may stand in for: unique, throttled and debounced ones."""
 
+import contextlib
 import functools
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.exceptions import AlreadyEnqueued
@@ -140,12 +142,33 @@ def store(
     :returns: what became of the calls for which there is a task already, by the ids that they would have had.
     :raises AlreadyEnqueued: there is a task already, and the terms say "raise"; then nothing is stored.
     """
-    if len(tasks) == 1 and not tokens and not terms.merges:
-        return _insert(connection, tasks, terms, telling)
-    # With a savepoint if the call may be refused, or a function that merges may fail, and the caller continues.
-    may_fail = terms.merges or terms.on_conflict == "raise"
-    store_them = functools.partial(_draw_and_insert, connection, tasks, terms, tokens)
-    return in_transaction(connection, store_them, savepoint=may_fail)
+    is_single = len(tasks) == 1 and not tokens and not terms.merges
+    for _ in range(TRIES):
+        with contextlib.suppress(_Missed):
+            if is_single:
+                return _insert_one(connection, tasks, terms, telling)
+            return in_transaction(connection, functools.partial(_draw_and_insert, connection, tasks, terms, tokens))
+    task = tasks[0]
+    raise AlreadyEnqueued(name=task.kind.name, key=task.any_flow.unique_key, id="that ends again and again")
+
+
+class _Missed(Exception):
+    """Another transaction has ended or begun a task before this one could find or replace it.
+
+    The next try begins where this one began, and so takes the keys from the first on. If it kept its keys and locks, and
+    continued with the other tasks, it could wait for another call or a claim that waits for it.
+    """
+
+
+def _insert_one(
+    connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Terms, telling: bool
+) -> dict[uuid.UUID, Stored]:
+    if enqueue.insert_flowing(connection, tasks, telling):
+        return {}
+    # Only to replace a row locks it, even if it turns out that its task has begun. Outside of a transaction it does not stay locked.
+    locks = terms.on_conflict == "replace" and connection.in_atomic_block
+    with transaction.atomic(using=connection.alias) if locks else contextlib.nullcontext():
+        return _answer_all(connection, tasks, terms)
 
 
 def _draw_and_insert(
@@ -171,26 +194,28 @@ class _Taken(NamedTuple):
     begun: bool = False
 
 
-def _insert(
-    connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Terms, telling: bool = False
-) -> dict[uuid.UUID, Stored]:
+def _insert(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Terms) -> dict[uuid.UUID, Stored]:
     """Insert the tasks whose keys are free, and say what happens to the others."""
-    found: dict[uuid.UUID, Stored] = {}
+    if not tasks:
+        return {}
     remaining = many.insert_unique(connection, tasks)
-    for _ in range(TRIES):
-        if not remaining:
-            return found
-        inserted = enqueue.insert_flowing(connection, remaining, telling)
-        if len(inserted) == len(remaining):
-            return found
-        remaining = [task for task in remaining if task.id not in inserted]
-        # In one statement with the INSERT, this would not see a task that another transaction has stored meanwhile
-        # (findings/get_or_create_in_one_statement_finds_nothing.sh).
-        found |= _answer(connection, _find(connection, remaining), terms)
-        # The tasks that had the keys of the others have ended meanwhile, or begun.
-        remaining = [task for task in remaining if task.id not in found]
-    task = remaining[0]
-    raise AlreadyEnqueued(name=task.kind.name, key=task.any_flow.unique_key, id="that ends again and again")
+    if remaining is tasks:
+        inserted = enqueue.insert_flowing(connection, tasks)
+        remaining = [task for task in tasks if task.id not in inserted]
+    return _answer_all(connection, remaining, terms) if remaining else {}
+
+
+def _answer_all(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Terms) -> dict[uuid.UUID, Stored]:
+    """Settle the calls whose keys were taken.
+
+    :raises _Missed: they were, and one of them is no longer.
+    """
+    # In one statement with the INSERT, this would not see a task that another transaction has stored meanwhile
+    # (findings/get_or_create_in_one_statement_finds_nothing.sh).
+    found = _answer(connection, _find(connection, tasks), terms)
+    if len(found) < len(tasks):
+        raise _Missed
+    return found
 
 
 def _find(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> list[_Taken]:

@@ -61,6 +61,10 @@ class Caretaker:
             logger.error("No background workers run here, since there are no threads left: %s", error)
             self._hosting = None
 
+    def listens(self) -> bool:
+        """Whether a connection of theirs listens."""
+        return self._hosting is not None
+
     def look(self) -> None:
         """Look at once: this worker has a new name, or others have died."""
         if self._hosting is not None:

@@ -64,7 +64,7 @@ TERMS = """
     task function, definition, task, handle, attempt, outcome, context, progress, carrier, queue, priority, held, gate, limit, slot,
     rate, token, mark, time to live, step, model task, notice,
     live, claim, fence, offer, hand over, finish, release, rescue, lost, suspect, give up, unknown task, refuse, prune, pause,
-    worker, background worker, pool, executor, service, companion, guard, template, dedicated worker, supervisor, recycling, lease, grace period, outage,
+    worker, lookout, rest, background worker, pool, executor, service, companion, guard, template, dedicated worker, supervisor, recycling, lease, grace period, outage,
     schedule, timetable, tick
 """
 

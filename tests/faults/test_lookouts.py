@@ -1,0 +1,140 @@
+"""Workers of one host of which a few listen for all, when some of them are busy, killed or paused."""
+
+import os
+import tempfile
+import time
+
+import pytest
+
+from autotask.processes.lookouts import POSTS
+from autotask.store import many, notify
+from autotask.store.connection import rows
+from tests.faults.app import tasks
+from tests.helpers import wait_until
+
+#: More workers than keep a lookout.
+WORKERS = POSTS + 3
+
+#: Seconds until idle workers rest.
+TO_REST = 40.0
+
+#: Seconds until a word has reached all workers, far less than until they look by themselves.
+SOON = 8.0
+
+
+@pytest.fixture
+def rest():
+    """The folder for the places where workers meet. The names of sockets are short, so that of pytest would be too long."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield folder
+
+
+@pytest.fixture
+def crowd(world, rest):
+    """Idle workers with one thread each, of which only those that listen hear of anything within a minute."""
+    world.environment["TMPDIR"] = str(rest)
+    world.settings |= {"POLL_INTERVAL": 60.0, "LEASE": 30.0, "HEARTBEAT": 1.0}
+    programs = [world.worker("--threads=1", ready=False) for _ in range(WORKERS)]
+    wait_until(lambda: len(resting(rest)) == WORKERS - POSTS, TO_REST, "workers that rest")
+    assert len(lookouts(world)) == POSTS
+    return {program.pid: program for program in programs}
+
+
+def lookouts(world):
+    """Return the process ids of the workers that can be handed tasks by NOTIFY."""
+    return {pid for (pid,) in rows(world.database, "SELECT pid FROM autotask_worker WHERE line <> ''")}
+
+
+def resting(folder):
+    """Return the sockets of the workers that rest."""
+    return [name for _, _, names in os.walk(folder) for name in names if name.endswith(".rest")]
+
+
+def call_one_by_one(world, count, file):
+    """Call tasks that wait for a file, as processes do that notify of each call."""
+    for _ in range(count):
+        new = tasks.wait_for.new_call((str(file),), {})
+        many.insert_many(world.database, [new])
+        world.ledger.write("enqueued", id=new.id)
+        notify.send(world.database, ("default", "thread"))
+        time.sleep(2 * notify.NOTIFY_INTERVAL)
+
+
+def wait_for_starts(world, count):
+    began = time.monotonic()
+    wait_until(lambda: len(world.events("start")) >= count, SOON, "the start of all tasks")
+    print(f"all begun after {time.monotonic() - began:.3f} s")
+
+
+def test_all_workers_hear_of_many_tasks(world, crowd, tmp_path):
+    # When
+    file = tmp_path / "file"
+    world.call_many(tasks.wait_for, [(str(file),)] * WORKERS)
+
+    # Then
+    wait_for_starts(world, WORKERS)
+    file.touch()
+    world.drain()
+    assert world.check().violations == []
+
+
+def test_a_worker_that_rests_hears_of_a_task_for_which_those_that_listen_have_no_room(world, crowd, tmp_path):
+    # When
+    file = tmp_path / "file"
+    call_one_by_one(world, WORKERS, file)
+
+    # Then
+    wait_for_starts(world, WORKERS)
+    assert len({event.pid for event in world.events("start")}) == WORKERS
+    file.touch()
+    world.drain()
+    assert world.check().violations == []
+
+
+def test_others_listen_instead_of_workers_that_were_killed(world, crowd, rest, tmp_path):
+    # When
+    killed = lookouts(world)
+    for pid in killed:
+        world.kill(pid)
+
+    # Then
+    left = set(crowd) - killed
+    wait_until(lambda: lookouts(world) - killed == left, SOON, "others that listen")
+    wait_until(lambda: not resting(rest), SOON, "the end of their rest")
+    file = tmp_path / "file"
+    call_one_by_one(world, len(left), file)
+    wait_for_starts(world, len(left))
+    file.touch()
+    world.drain()
+    assert world.check().violations == []
+
+
+def test_others_listen_instead_of_workers_that_are_busy(world, crowd, tmp_path):
+    # Given
+    file = tmp_path / "file"
+    call_one_by_one(world, POSTS, file)
+    wait_for_starts(world, POSTS)
+
+    # Then
+    busy = {event.pid for event in world.events("start")}
+    wait_until(lambda: set(crowd) - busy <= lookouts(world), SOON, "others that listen")
+    file.touch()
+    world.drain()
+
+
+def test_workers_that_rest_may_be_killed(world, crowd, rest, tmp_path):
+    # Given
+    killed = set(crowd) - lookouts(world)
+    for pid in killed:
+        world.kill(pid)
+    wait_until(lambda: all(crowd[pid].has_ended() for pid in killed), what="their end")
+
+    # When
+    file = tmp_path / "file"
+    world.call_many(tasks.wait_for, [(str(file),)] * POSTS)
+
+    # Then
+    wait_for_starts(world, POSTS)
+    wait_until(lambda: not resting(rest), SOON, "the end of the sockets that nobody reads")
+    file.touch()
+    world.drain()
