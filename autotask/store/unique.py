@@ -25,7 +25,7 @@ TRIES = 100
 
 #: The tries of a call of many. While many tasks run, some of them may begin or end in each try. So the last one does not begin at the
 #: first key again, although it may then wait for another call, or a claim, that waits for it: the database ends one of the two.
-BEGINNINGS = 5
+BEGINNINGS = 10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
