@@ -183,13 +183,15 @@ class Lookouts:
         return True
 
     def close(self) -> None:
-        """Leave the others, for good."""
+        """Leave the others, for good; the last one removes the folder."""
         self.rise()
         with self._lock:
             self._post = None
             for lock in self._locks:
-                lock.close()
+                lock.remove()
             self._locks = []
+        with contextlib.suppress(OSError):
+            os.rmdir(self._folder)
 
     def _others(self) -> list[str]:
         """Return the sockets of those that rest, in a random order. They are listed only after a change of the folder."""

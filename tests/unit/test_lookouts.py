@@ -258,3 +258,20 @@ def test_nobody_is_called_in_a_fork_of_one_that_was_killed(join, folder):
         assert there.heard()
     finally:
         os.kill(child, signal.SIGKILL)
+
+
+def test_the_last_one_that_leaves_removes_the_folder(start_keeper, join, folder):
+    # Given
+    keeper, _ = start_keeper()
+    mine, other = join("mine"), join("other")
+    other.rest()
+
+    # Then
+    mine.close()
+    assert sorted(os.listdir(folder)) == ["other.rest", "post0"]
+    keeper.kill()
+    keeper.wait()
+    assert other.take_post()
+    other.close()
+    assert not os.path.exists(folder)
+    assert join("new").take_post()
