@@ -148,6 +148,21 @@ ended AS (
 kept AS ({_KEPT_DONE})
 """
 
+# The same of the last task of a claim, as is usual there. The claim is deleted and not locked before that: each would be written to
+# the WAL.
+BY_LAST = f"""
+WITH claim AS (
+    DELETE FROM autotask_claim
+    WHERE number = %(fence)s::bigint >> {claims.PLACE_BITS} AND ids[{claims.place("%(fence)s::bigint")}] = %(id)s::uuid
+    RETURNING worker_id
+),
+ended AS (
+    DELETE FROM autotask_task t USING (SELECT worker_id, %(fence)s::bigint AS fence FROM claim) AS o WHERE t.id = %(id)s::uuid
+    {_OF_DONE}, %(ended_ago)s::float8 AS ended_ago, %(seconds)s::float8 AS seconds, %(value)s::bytea AS value
+),
+kept AS ({_KEPT_DONE})
+"""
+
 # Where tasks had gates, their slots are handed on.
 _HANDED = f", {slots.HANDED} FROM ended e"
 
@@ -161,7 +176,7 @@ def statement(tell: str, handing_on: bool = False, table: RowTable | None = None
 
     :param tell: what it returns at its end: :data:`TELL` or :data:`TELL_LATER`.
     :param table: the one with the rows of these tasks; None: they have none.
-    :param end: how it begins: :data:`BY_ARRAYS`, :data:`BY_FEW_ARRAYS` or :data:`BY_VALUE`.
+    :param end: how it begins: :data:`BY_ARRAYS`, :data:`BY_FEW_ARRAYS`, :data:`BY_VALUE` or :data:`BY_LAST`.
     """
     if table is not None:
         kept = _KEPT if end is BY_ARRAYS else _KEPT_DONE
@@ -185,7 +200,7 @@ def _with_heirs(end: str) -> str:
     return end.replace(", clock_timestamp() AS now", ", o.heir, o.heir_fence, clock_timestamp() AS now")
 
 
-END, END_ONE = statement(TELL), statement(TELL, end=BY_VALUE)
+END, END_ONE, END_LAST = statement(TELL), statement(TELL, end=BY_VALUE), statement(TELL, end=BY_LAST)
 END_QUIETLY, END_ONE_QUIETLY = statement(TELL_LATER), statement(TELL_LATER, end=BY_VALUE)
 END_DONE, END_DONE_QUIETLY = statement(TELL, end=BY_FEW_ARRAYS), statement(TELL_LATER, end=BY_FEW_ARRAYS)
 END_HANDING_ON, END_HANDING_ON_QUIETLY = statement(TELL, True), statement(TELL_LATER, True)

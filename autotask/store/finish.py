@@ -249,7 +249,10 @@ def _end_handing_on(
 def _end_one(
     connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], terms: _Terms, telling: bool
 ) -> tuple[Any, ...]:
-    sql = ends.END_ONE if telling else ends.END_ONE_QUIETLY
+    sql = ends.END_ONE_QUIETLY
+    if telling:
+        is_last = list(terms.over) == [claims.number(outcomes[0].fence)]
+        sql = ends.END_LAST if is_last and not terms.in_snapshot else ends.END_ONE
     return terms.run_one(connection, sql, _values(outcomes[0], terms), telling)
 
 

@@ -153,6 +153,31 @@ def test_a_claim_of_one_task_ends_with_it_whoever_ends_it(worker):
     assert claimed() == {}
 
 
+def test_the_last_task_of_a_claim_alone_takes_it_with_it(worker):
+    put(2)
+    first, last = take(worker)
+    number = claims.number(first.fence)
+    assert end(first) == 1
+    assert end(last, over=[number]) == 1
+    assert claimed() == {}
+    assert {state(first.id), state(last.id)} == {State.DONE}
+    assert end(last, over=[number]) == 0, "it is recorded once"
+
+
+def test_the_end_of_the_last_task_of_a_claim_is_refused_if_another_worker_has_the_task(worker):
+    # Given
+    put()
+    (task,) = take(worker)
+    assert _release(current(), task) == 1
+    (again,) = take(sign_on())
+
+    # Then
+    assert end(task, over=[claims.number(task.fence)]) == 0
+    assert state(task.id) is State.RUNNING
+    assert end(again, over=[claims.number(again.fence)]) == 1
+    assert claimed() == {}
+
+
 def test_who_puts_a_task_back_takes_it_out_of_its_claim(worker):
     # Given
     put(4)
@@ -244,6 +269,45 @@ def test_an_outcome_waits_for_a_release_and_comes_too_late(worker, other_connect
     # Then
     assert found == [0]
     assert state(task.id) is State.READY
+    assert in_place()
+
+
+def test_the_outcome_of_a_last_task_waits_for_a_release_and_comes_too_late(worker, other_connection, in_background):
+    # Given
+    put()
+    (task,) = take(worker)
+    other_connection.set_autocommit(False)
+    _release(other_connection, task)
+
+    # When
+    result = in_background(lambda connection: end(task, over=[claims.number(task.fence)], connection=connection))
+    wait_until(waits_for_lock, what="the wait of the outcome")
+    other_connection.commit()
+    other_connection.set_autocommit(True)
+
+    # Then
+    assert result() == 0
+    assert state(task.id) is State.READY
+    assert in_place()
+
+
+def test_a_release_waits_for_the_outcome_of_a_last_task_and_comes_too_late(worker, other_connection, in_background):
+    # Given
+    put()
+    (task,) = take(worker)
+    other_connection.set_autocommit(False)
+    execute(other_connection, "DELETE FROM autotask_claim")  # as that outcome does first
+
+    # When
+    result = in_background(lambda connection: _release(connection, task))
+    wait_until(waits_for_lock, what="the wait of the release")
+    execute(other_connection, "DELETE FROM autotask_task")
+    other_connection.commit()
+    other_connection.set_autocommit(True)
+
+    # Then
+    assert result() == 0
+    assert claimed() == {}
     assert in_place()
 
 
