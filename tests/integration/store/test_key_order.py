@@ -72,7 +72,9 @@ def _in_thread(function, *args):
 
 def _waiting(connection, count, *done):
     """Wait until so many sessions wait, or all of these threads are done."""
-    sql = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    # Tests in other databases of this server wait, too; the lock that is waited for may be in none.
+    sql = """SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN (
+        SELECT pid FROM pg_locks WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database()))"""
     wait_until(
         lambda: rows(connection, sql)[0][0] >= count or (done and not any(each.thread.is_alive() for each in done)),
         what="sessions that wait",
@@ -190,3 +192,31 @@ def test_a_call_that_comes_too_late_to_replace_a_task_does_not_keep_it_locked(th
     # Then
     assert called() == {}, "it is new"
     assert len(claims[0]()) == 1
+
+
+@pytest.mark.parametrize("policy", ["return", "replace"])
+def test_a_call_of_many_is_stored_although_tasks_with_its_keys_end_all_the_time(other_connection, monkeypatch, policy):
+    # Given: more tasks than the call may try, of which one ends whenever the call looks for many of them
+    keys = [f"key {number:03}" for number in range(unique.TRIES + 20)]
+    there = [_with_key(key) for key in keys]
+    enqueue.insert_flowing(current(), there)
+    ids = [task.id for task in there]
+    find, ended = unique._find, iter(ids)
+
+    def find_late(connection, tasks):
+        if len(tasks) > 1:
+            cancel.cancel(other_connection, next(ended))
+        return find(connection, tasks)
+
+    monkeypatch.setattr(unique, "_find", find_late)
+    terms = Terms(on_conflict=policy, renew=lambda task, id, payload: task._replace(id=id))
+
+    # When
+    with transaction.atomic():
+        others = unique.store(current(), [_with_key(key) for key in keys], terms)
+
+    # Then
+    assert {one.id for one in others.values()} <= set(ids)
+    assert len(keys) - unique.BEGINNINGS <= len(others) < len(keys)
+    stored = {id for (id,) in rows(current(), "SELECT id FROM autotask_task")}
+    assert len(stored - set(ids)) == len(keys) - len(others)
