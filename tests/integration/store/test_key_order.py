@@ -11,7 +11,7 @@ from autotask.store import cancel, enqueue, many, promote, unique
 from autotask.store.connection import current, dedicated, execute, rows
 from autotask.store.unique import Terms
 from tests.helpers import patient, wait_until
-from tests.integration.store.shapes import new_task, sign_on, take
+from tests.integration.store.shapes import new_task, sign_on, take, waiting_for_locks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -72,11 +72,8 @@ def _in_thread(function, *args):
 
 def _waiting(connection, count, *done):
     """Wait until so many sessions wait, or all of these threads are done."""
-    # Tests in other databases of this server wait, too; the lock that is waited for may be in none.
-    sql = """SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN (
-        SELECT pid FROM pg_locks WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database()))"""
     wait_until(
-        lambda: rows(connection, sql)[0][0] >= count or (done and not any(each.thread.is_alive() for each in done)),
+        lambda: waiting_for_locks(connection) >= count or (done and not any(each.thread.is_alive() for each in done)),
         what="sessions that wait",
     )
 
