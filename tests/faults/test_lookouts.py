@@ -32,6 +32,10 @@ def rest():
 @pytest.fixture
 def crowd(world, rest):
     """Idle workers with one thread each, of which only those that listen hear of anything within a minute."""
+    return start_crowd(world, rest)
+
+
+def start_crowd(world, rest):
     world.environment["TMPDIR"] = str(rest)
     world.settings |= {"POLL_INTERVAL": 60.0, "LEASE": 30.0, "HEARTBEAT": 1.0}
     programs = [world.worker("--threads=1", ready=False) for _ in range(WORKERS)]
@@ -178,3 +182,20 @@ def test_a_server_that_takes_the_place_of_another_one_is_another_database(own_se
 
     # Then
     assert listening.database(world.database) != before
+
+
+def test_all_workers_hear_of_tasks_soon_after_a_restart_of_the_server(own_server, make_world, rest, tmp_path):
+    # Given
+    world = make_world(own_server())
+    start_crowd(world, rest)
+
+    # When
+    world.server.restart()
+
+    # Then
+    file = tmp_path / "file"
+    call_one_by_one(world, WORKERS, file)
+    wait_for_starts(world, WORKERS)
+    file.touch()
+    world.drain()
+    assert world.check().violations == []
