@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib.admin.views.main import ChangeList
 from django.core import paginator
+from django.core.exceptions import EmptyResultSet
 from django.db.models import QuerySet
 from django.db.models.functions import Left
 from django.http import HttpRequest
@@ -77,9 +78,13 @@ class TaskPaginator(Paginator):
 def _are_all_in(state: State, rows: QuerySet[Any]) -> bool:
     """Whether these are all tasks in a state: no other filter, no search, and no class of the site leaves any out."""
     these, all_of_them = (
-        found.order_by().values("pk").query for found in (rows, TaskRecord.objects.filter(in_state(state)))
+        found.order_by().values("pk").query.get_compiler(rows.db)
+        for found in (rows, TaskRecord.objects.filter(in_state(state)))
     )
-    return str(these) == str(all_of_them)
+    try:
+        return bool(these.as_sql() == all_of_them.as_sql())
+    except EmptyResultSet:  # There are none, as Django knows without asking the database.
+        return False
 
 
 class TaskList(ChangeList):

@@ -182,8 +182,8 @@ class ModelTask(Definition[..., Any]):
         envelopes = payload.dump_references(zip(ids, found, strict=True), name=self.name)
         label = self.name  # Not row.task_info, which works out the label for each row.
         return [
-            NewTask(id, kinds[queue], f"{label}:{row.pk}", envelope)
-            for row, id, queue, envelope in zip(rows, ids, queues, envelopes, strict=True)
+            NewTask(id, kinds[queue], f"{label}:{refers.pk}", envelope)
+            for refers, id, queue, envelope in zip(found, ids, queues, envelopes, strict=True)
         ]
 
     def _kind_in(self, queue: str, is_remote: bool) -> Kind:

@@ -46,6 +46,13 @@ class FileLock:
         """Release the lock and close the file."""
         os.close(self._descriptor)
 
+    def remove(self) -> None:
+        """Close the file, and remove it if nobody else has the lock; who wants it then makes another file."""
+        with contextlib.suppress(OSError):
+            if self._take() and self._is_in_place():
+                os.unlink(self._path)
+        self.close()
+
     def _take(self) -> bool:
         # Some systems raise EACCES and not EAGAIN.
         with contextlib.suppress(BlockingIOError, PermissionError):

@@ -9,6 +9,7 @@ import stat
 import struct
 import threading
 import time
+import weakref
 from typing import NamedTuple
 
 from autotask.processes.file_locks import FileLock
@@ -61,7 +62,14 @@ class Lookouts:
     def __init__(self, folder: str, name: str) -> None:
         _make_own(folder)
         self._folder, self._name = folder, name
-        self._locks = [FileLock(os.path.join(folder, f"post{number}")) for number in range(POSTS)]
+        self._locks: list[FileLock] = []
+        try:
+            for number in range(POSTS):
+                self._locks.append(FileLock(os.path.join(folder, f"post{number}")))
+        except OSError:
+            for lock in self._locks:
+                lock.close()
+            raise
         self._lock = threading.Lock()
         self._post: FileLock | None = None
         self._known: tuple[int, list[str]] = (0, [])
@@ -105,14 +113,25 @@ class Lookouts:
             call.close()
             raise
         self._socket = call
+        _resting.add(self)
 
-    def rise(self) -> None:
-        """Be called no more."""
+    def rise(self) -> list[Call]:
+        """Be called no more; return the last calls."""
+        if self._socket is None:
+            return []
+        # In this order: what a lookout has sent is read, and it finds nobody to send more to.
+        with contextlib.suppress(OSError):
+            os.unlink(self._address(self._name))
+        calls = self.heard()
+        self._socket.close()
+        self._socket = None
+        return calls
+
+    def stay_behind(self) -> None:
+        """In a fork: leave the socket to the parent. Who calls it after the end of the parent has to see that nobody reads it."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-            with contextlib.suppress(OSError):
-                os.unlink(self._address(self._name))
 
     def fileno(self) -> int | None:
         """Return the file descriptor that becomes readable when this worker is called; None if it does not rest."""
@@ -164,13 +183,15 @@ class Lookouts:
         return True
 
     def close(self) -> None:
-        """Leave the others, for good."""
+        """Leave the others, for good; the last one removes the folder."""
         self.rise()
         with self._lock:
             self._post = None
             for lock in self._locks:
-                lock.close()
+                lock.remove()
             self._locks = []
+        with contextlib.suppress(OSError):
+            os.rmdir(self._folder)
 
     def _others(self) -> list[str]:
         """Return the sockets of those that rest, in a random order. They are listed only after a change of the folder."""
@@ -187,6 +208,19 @@ class Lookouts:
 
     def _address(self, name: str) -> str:
         return os.path.join(self._folder, name + _RESTING)
+
+
+#: Those of this process.
+_resting: weakref.WeakSet[Lookouts] = weakref.WeakSet()
+
+
+def _renew_in_fork() -> None:
+    for lookouts in list(_resting):
+        lookouts.stay_behind()
+    _resting.clear()
+
+
+os.register_at_fork(after_in_child=_renew_in_fork)
 
 
 def _make_own(folder: str) -> None:

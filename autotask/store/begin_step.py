@@ -61,8 +61,11 @@ _COMES_NEXT = f"""(%(step)s::int IS NULL OR t.executor = '{REMOTE}' AND %(step)s
 
 # By whichever pool: from now on it is like any other task, so a dead worker or a retry does not wait for the client. A step
 # after the first may begin before its deadline; a first one only when the task is ready.
+# Without a step, it may be part of a transaction of the site, whose commit has to wait for the disk.
 START = f"""
-WITH {QUICK},
+WITH quick AS MATERIALIZED (
+    SELECT CASE WHEN %(step)s::int IS NOT NULL THEN set_config('synchronous_commit', 'off', true) END
+),
 {_MEANT.replace("{condition}", _COMES_NEXT)},
 started AS (
     UPDATE autotask_task t

@@ -7,10 +7,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.store import hearing
 from autotask.store.connection import Dedicated, execute, rows
 
-# A standby, or a server that was made from a backup, has the same identifier at another place.
+# A standby, or a copy that was restored, may take over the address of another server, but it has not begun at the same moment.
 _DATABASE = """
-SELECT concat_ws(' ', s.system_identifier, coalesce(host(inet_server_addr()), '-'), current_setting('port'), d.oid)
-FROM pg_control_system() s CROSS JOIN pg_database d WHERE d.datname = current_database()
+SELECT concat_ws(
+    ' ', extract(epoch FROM pg_postmaster_start_time()), coalesce(host(inet_server_addr()), '-'), current_setting('port'), oid
+)
+FROM pg_database WHERE datname = current_database()
 """
 
 
@@ -61,8 +63,8 @@ class Listening:
 
 
 def database(connection: BaseDatabaseWrapper) -> str:
-    """Return words that no other database has, on this server or another one.
+    """Return words that no other database has, on this server or another one, and this one only until the server ends.
 
-    :raises django.db.ProgrammingError: this role may not read them.
+    :raises django.db.DatabaseError: this role may not read them, or the server does not have them.
     """
     return str(rows(connection, _DATABASE)[0][0])

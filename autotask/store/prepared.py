@@ -143,10 +143,16 @@ def bare_rows_for_caller(connection: BaseDatabaseWrapper, sql: str, params: Mapp
 
     :returns: rows whose values are those of the driver, or bytes as PostgreSQL writes them: ``int()`` takes both.
     """
+    found = bare_rows_if_prepared(connection, sql, params)
+    return rows(connection, sql, params) if found is None else found
+
+
+def bare_rows_if_prepared(
+    connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any]
+) -> list[tuple[Any, ...]] | None:
+    """Do the same, but nothing where nothing may be prepared now, as in a transaction; then return None."""
     statements = _of_caller(connection)
-    if statements is None:
-        return rows(connection, sql, params)
-    return _run(statements, connection, sql, params, bound.run)
+    return None if statements is None else _run(statements, connection, sql, params, bound.run)
 
 
 def bound_rows_for_caller(

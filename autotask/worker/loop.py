@@ -141,7 +141,7 @@ class Loop:
 
     def _wait_after(self, error: Exception) -> None:
         """Wait a moment after a failure; the next turn releases tasks claimed in that turn and not held."""
-        self.news.connection.close()
+        self.news.lose()
         self.wakeup.sleep(self.outage.failed(error))
 
     def _prepare(self, connection: BaseDatabaseWrapper) -> None:

@@ -3,15 +3,15 @@
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from django.db import DatabaseError, InterfaceError, OperationalError
 
 from autotask import handover, lines
-from autotask.processes.lookouts import Lookouts, Word
+from autotask.processes.lookouts import Call, Lookouts, Word
 from autotask.store import addressee, notify
 from autotask.store.connection import dedicated
-from autotask.store.errors import is_locked
+from autotask.store.errors import is_locked, is_program_limit
 from autotask.store.listening import Listening
 from autotask.wakeup import Wakeup
 from autotask.worker.resting import Rest
@@ -150,7 +150,7 @@ class News:
 
     def be_handed_nothing(self) -> None:
         """Before the worker stops: let callers hand tasks to others from now on, and receive those that have come."""
-        self._rest.leave()
+        self._take_calls(self._rest.leave())
         if not self.hears:
             return
         try:
@@ -159,6 +159,11 @@ class News:
             self._look()
         except (DatabaseError, InterfaceError, OSError):
             self.connection.close()
+
+    def lose(self) -> None:
+        """Give up the connection after a failure. Until there is another one, somebody else has to listen for those that rest."""
+        self._rest.leave_post()
+        self.connection.close()
 
     def hear_all(self) -> None:
         """Hear all that was said before this."""
@@ -206,7 +211,10 @@ class News:
                 self._beat()
         except OSError as error:
             logger.debug("This worker cannot be called by others, and listens: %s", error)
-            rest.is_coming, rest.is_over = False, rest.is_on
+            was_on = rest.is_on
+            self._take_calls(rest.give_up())
+            if was_on:
+                self._rise()
 
     def _lie_down(self, lookouts: Lookouts) -> None:
         # In this order: what comes after the last look here was told after the lookouts could see this worker.
@@ -215,9 +223,12 @@ class News:
         try:
             addressee.be_handed_nothing(connection, id, lines.current().channel(id))
         except OperationalError as error:
-            if not is_locked(error):
+            if not (is_locked(error) or is_program_limit(error)):
                 raise
-            self._rest.end()  # A call that has chosen this worker takes long.
+            # A call that has chosen this worker takes long, or the queue of notifications is full: then it has the lock.
+            self._take_calls(self._rest.end())
+            if is_program_limit(error):
+                addressee.be_handed_again(connection, id)
             return
         self._look()
         if self.has_word() or self._wakeup.handed:
@@ -227,8 +238,7 @@ class News:
         self._rest.is_on = True
 
     def _rise(self) -> None:
-        self._hear_lookouts()
-        self._rest.end()
+        self._take_calls(self._rest.end())
         self._notified = True  # Lookouts may have died, and been missed for a moment.
         addressee.be_handed_again(self.connection.wrapper, self._worker_id())
 
@@ -241,7 +251,10 @@ class News:
         return bool(ready - {called}) or self.has_word()
 
     def _hear_lookouts(self) -> bool:
-        calls = self._rest.lookouts.heard() if self._rest.lookouts else ()
+        self._take_calls(self._rest.lookouts.heard() if self._rest.lookouts else ())
+        return self.has_word()
+
+    def _take_calls(self, calls: Iterable[Call]) -> None:
         for word, at in calls:
             if word is Word.SCHEDULES and at > self._rescheduled_at:
                 self._rescheduled_at = time.monotonic()
@@ -250,7 +263,6 @@ class News:
                 self._notified = True
             elif word is Word.ONE and at > self._looked_at:
                 self.was_told = True
-        return self.has_word()
 
     def _call(self, word: Word) -> None:
         if self._rest.lookouts is not None and self._rest.keeps_watch:

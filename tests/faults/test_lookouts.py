@@ -7,8 +7,8 @@ import time
 import pytest
 
 from autotask.processes.lookouts import POSTS
-from autotask.store import many, notify
-from autotask.store.connection import rows
+from autotask.store import listening, many, notify
+from autotask.store.connection import execute, rows
 from tests.faults.app import tasks
 from tests.helpers import patient, wait_until
 
@@ -138,6 +138,46 @@ def test_workers_that_rest_may_be_killed(world, crowd, rest, tmp_path):
     wait_until(lambda: not resting(rest), SOON, "the end of the sockets that nobody reads")
     file.touch()
     world.drain()
+
+
+#: The sessions of lookouts hold one lock; those of workers that rest have another one that keeps calls away.
+_SESSIONS_OF_LOOKOUTS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE application_name = 'autotask claim' AND datname = current_database()
+    AND 1 = (SELECT count(*) FROM pg_locks l WHERE l.pid = pg_stat_activity.pid AND l.locktype = 'advisory')
+"""
+
+
+def test_others_listen_instead_of_workers_that_cannot_connect(world, crowd, tmp_path):
+    # Given: no new connections, and workers that rest and keep theirs
+    deaf = lookouts(world)
+    execute(world.database, "UPDATE pg_database SET datallowconn = false WHERE datname = current_database()")
+    try:
+        assert len(rows(world.database, _SESSIONS_OF_LOOKOUTS)) == POSTS
+
+        # Then
+        left = set(crowd) - deaf
+        wait_until(lambda: lookouts(world) == left, SOON, "others that listen")
+        file = tmp_path / "file"
+        call_one_by_one(world, len(left), file)
+        wait_for_starts(world, len(left))
+    finally:
+        execute(world.database, "UPDATE pg_database SET datallowconn = true WHERE datname = current_database()")
+    file.touch()
+    world.drain()
+
+
+def test_a_server_that_takes_the_place_of_another_one_is_another_database(own_server, make_world):
+    # Given: as a standby is, or a copy that was restored
+    world = make_world(own_server())
+    before = listening.database(world.database)
+    assert listening.database(world.connect(options="-c timezone=Asia/Tokyo -c datestyle=german")) == before
+
+    # When
+    world.server.restart()
+
+    # Then
+    assert listening.database(world.database) != before
 
 
 def test_each_call_begins_soon_while_one_lookout_after_the_other_is_killed(world, crowd):

@@ -1,6 +1,7 @@
 """The workers of a host that listen for those that rest."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -210,3 +211,67 @@ def test_a_path_that_is_too_long_is_no_place_to_rest(folder):
         long.rest()
     assert long.fileno() is None
     long.close()
+
+
+def test_the_last_calls_of_one_that_rises_are_not_lost(join, folder):
+    mine, lookout = join("mine"), join("lookout")
+    mine.rest()
+    lookout.call(Word.ONE, 1.5)
+    assert mine.rise() == [(Word.ONE, 1.5)]
+    assert mine.rise() == []
+    assert not [name for name in os.listdir(folder) if name.endswith(".rest")]
+
+
+def test_a_folder_without_room_leaves_no_files_open(folder):
+    os.mkdir(folder, 0o700)
+    os.mkdir(os.path.join(folder, f"post{POSTS - 1}"))
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="post"):
+        Lookouts(folder, "mine")
+    assert os.listdir("/proc/self/fd") == before
+
+
+#: A process that rests, and leaves behind a fork of itself.
+FORKED = """
+import os, sys, time
+from autotask.processes.lookouts import Lookouts
+mine = Lookouts(sys.argv[1], "gone")
+mine.rest()
+if (child := os.fork()):
+    print(child, flush=True)
+time.sleep(600)
+"""
+
+
+def test_nobody_is_called_in_a_fork_of_one_that_was_killed(join, folder):
+    # Given
+    lookout, there = join("lookout"), join("there")
+    command = [sys.executable, "-c", FORKED, folder]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as gone:
+        child = int(gone.stdout.readline())
+        there.rest()
+        gone.kill()
+    try:
+        # Then
+        wait_until(lambda: lookout.call(Word.WORK, 1.0) or not os.path.exists(f"{folder}/gone.rest"), what="its end")
+        assert there.heard()
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_the_last_one_that_leaves_removes_the_folder(start_keeper, join, folder):
+    # Given
+    keeper, _ = start_keeper()
+    mine, other = join("mine"), join("other")
+    other.rest()
+
+    # Then
+    mine.close()
+    assert sorted(os.listdir(folder)) == ["other.rest", "post0"]
+    keeper.kill()
+    keeper.wait()
+    assert other.take_post()
+    other.close()
+    assert not os.path.exists(folder)
+    assert join("new").take_post()

@@ -58,6 +58,14 @@ def test_a_tag_is_looked_for_whether_or_not_the_code_names_it(admin):
     assert listed(admin, tag="share") == listed(admin, tag="\0") == []
 
 
+def test_no_task_in_a_state_fits_a_value_that_no_task_can_have(admin):
+    for state in (State.ERROR, State.CANCELLED):
+        ended(state)
+        assert listed(admin, state=state.name.lower(), tag="\0") == []
+        assert listed(admin, state=state.name.lower(), queue="\0") == []
+        assert listed(admin, state=state.name.lower(), subject="\0") == []
+
+
 def test_search_finds_ids_their_beginnings_and_names(admin):
     # Given
     first = ended(id=uuid.UUID("01999999-aaaa-7000-8000-000000000001"), name="shop.pay")

@@ -177,6 +177,12 @@ def test_a_class_that_leaves_tasks_out_counts_only_its_own(admin, monkeypatch):
     # Then
     assert admin.get(f"{TASKS}?state=error").context["cl"].result_count == 1
 
+    # Given one that leaves out all of them
+    monkeypatch.setattr(TaskAdmin, "get_queryset", lambda *given: every(*given).none())
+
+    # Then
+    assert admin.get(f"{TASKS}?state=error").context["cl"].result_count == 0
+
 
 def test_the_list_of_workers_reads_no_task_but_those_that_run(many_tasks):
     registered()

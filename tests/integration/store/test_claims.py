@@ -32,7 +32,17 @@ from autotask.worker.options import WorkerOptions
 from autotask.worker.registration import Registration
 from autotask.worker.rescuer import Rescuer
 from tests.helpers import patient, wait_until
-from tests.integration.store.shapes import count, new_task, outcome, put, sign_on, state, stored, take
+from tests.integration.store.shapes import (
+    count,
+    new_task,
+    outcome,
+    put,
+    sign_on,
+    state,
+    stored,
+    take,
+    waiting_for_locks,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -70,10 +80,6 @@ def in_place():
            )""",
     )
     return lost == []
-
-
-def waits_for_lock():
-    return rows(current(), "SELECT 1 FROM pg_locks WHERE NOT granted LIMIT 1")
 
 
 def _release(connection, task):
@@ -261,7 +267,7 @@ def test_an_outcome_waits_for_a_release_and_comes_too_late(worker, other_connect
     release.release(other_connection, [Release(task.id, task.fence)])
     thread = threading.Thread(target=finishing)
     thread.start()
-    wait_until(waits_for_lock, what="the wait of the outcome")
+    wait_until(waiting_for_locks, what="the wait of the outcome")
     other_connection.commit()
     other_connection.set_autocommit(True)
     thread.join(patient(20))
@@ -281,7 +287,7 @@ def test_the_outcome_of_a_last_task_waits_for_a_release_and_comes_too_late(worke
 
     # When
     result = in_background(lambda connection: end(task, over=[claims.number(task.fence)], connection=connection))
-    wait_until(waits_for_lock, what="the wait of the outcome")
+    wait_until(waiting_for_locks, what="the wait of the outcome")
     other_connection.commit()
     other_connection.set_autocommit(True)
 
@@ -300,7 +306,7 @@ def test_a_release_waits_for_the_outcome_of_a_last_task_and_comes_too_late(worke
 
     # When
     result = in_background(lambda connection: _release(connection, task))
-    wait_until(waits_for_lock, what="the wait of the release")
+    wait_until(waiting_for_locks, what="the wait of the release")
     execute(other_connection, "DELETE FROM autotask_task")
     other_connection.commit()
     other_connection.set_autocommit(True)
@@ -323,7 +329,7 @@ def test_two_that_put_tasks_of_one_claim_back_at_the_same_moment_leave_the_other
 
     # When
     result = in_background(lambda connection: put_back(connection, second))
-    wait_until(waits_for_lock, what="the wait of the second one")
+    wait_until(waiting_for_locks, what="the wait of the second one")
     other_connection.commit()
     other_connection.set_autocommit(True)
 
@@ -449,7 +455,7 @@ def test_a_ready_row_that_was_written_and_is_as_before_is_not_changed_without_it
 
     # When
     result = in_background(lambda connection: bring_forward.prioritize(connection, [id], 5))
-    wait_until(waits_for_lock, what="the wait of the second one")
+    wait_until(waiting_for_locks, what="the wait of the second one")
     other_connection.commit()
     other_connection.set_autocommit(True)
 

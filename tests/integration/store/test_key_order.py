@@ -11,7 +11,7 @@ from autotask.store import cancel, enqueue, many, promote, unique
 from autotask.store.connection import current, dedicated, execute, rows
 from autotask.store.unique import Terms
 from tests.helpers import patient, wait_until
-from tests.integration.store.shapes import new_task, sign_on, take
+from tests.integration.store.shapes import new_task, sign_on, take, waiting_for_locks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -72,9 +72,8 @@ def _in_thread(function, *args):
 
 def _waiting(connection, count, *done):
     """Wait until so many sessions wait, or all of these threads are done."""
-    sql = "SELECT count(*) FROM pg_locks WHERE NOT granted"
     wait_until(
-        lambda: rows(connection, sql)[0][0] >= count or (done and not any(each.thread.is_alive() for each in done)),
+        lambda: waiting_for_locks(connection) >= count or (done and not any(each.thread.is_alive() for each in done)),
         what="sessions that wait",
     )
 
@@ -190,3 +189,31 @@ def test_a_call_that_comes_too_late_to_replace_a_task_does_not_keep_it_locked(th
     # Then
     assert called() == {}, "it is new"
     assert len(claims[0]()) == 1
+
+
+@pytest.mark.parametrize("policy", ["return", "replace"])
+def test_a_call_of_many_is_stored_although_tasks_with_its_keys_end_all_the_time(other_connection, monkeypatch, policy):
+    # Given: more tasks than the call may try, of which one ends whenever the call looks for many of them
+    keys = [f"key {number:03}" for number in range(unique.TRIES + 20)]
+    there = [_with_key(key) for key in keys]
+    enqueue.insert_flowing(current(), there)
+    ids = [task.id for task in there]
+    find, ended = unique._find, iter(ids)
+
+    def find_late(connection, tasks):
+        if len(tasks) > 1:
+            cancel.cancel(other_connection, next(ended))
+        return find(connection, tasks)
+
+    monkeypatch.setattr(unique, "_find", find_late)
+    terms = Terms(on_conflict=policy, renew=lambda task, id, payload: task._replace(id=id))
+
+    # When
+    with transaction.atomic():
+        others = unique.store(current(), [_with_key(key) for key in keys], terms)
+
+    # Then
+    assert {one.id for one in others.values()} <= set(ids)
+    assert len(keys) - unique.BEGINNINGS <= len(others) < len(keys)
+    stored = {id for (id,) in rows(current(), "SELECT id FROM autotask_task")}
+    assert len(stored - set(ids)) == len(keys) - len(others)

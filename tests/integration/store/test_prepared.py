@@ -9,7 +9,8 @@ import pytest
 from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, transaction
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
-from autotask.store import claim, prepared
+from autotask.models import Task
+from autotask.store import claim, enqueue, prepared
 from autotask.store.claim import BoundedLane, Lane
 from autotask.store.connection import current, dedicated, execute, rows
 from autotask.store.prepared import (
@@ -20,9 +21,12 @@ from autotask.store.prepared import (
     prepared_rows,
     rows_for_caller,
 )
-from tests.integration.store.shapes import put, sign_on
+from tests.integration.store.shapes import new_task, put, sign_on
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+#: The columns that differ between two calls.
+OF_A_CALL = ("id", "payload", "created_at", "run_at", "ready_at")
 
 ASK = "SELECT %(number)s::bigint, %(texts)s::text[], %(number)s::bigint"
 
@@ -233,6 +237,22 @@ def test_inside_a_transaction_a_caller_prepares_nothing(caller):
     with transaction.atomic():
         ask_often(caller)
         assert names(caller) == set()
+
+
+def test_a_call_that_comes_often_is_prepared_and_stored_as_in_a_transaction(caller):
+    # When
+    calls = [new_task() for _ in range(2 * prepared.OFTEN)]
+    for call in calls[1:]:
+        enqueue.insert(caller, call)
+    with transaction.atomic():
+        enqueue.insert(caller, calls[0])
+
+    # Then
+    assert len(names(caller)) == 1
+    ready = {id for (id,) in rows(caller, "SELECT id FROM autotask_ready")}
+    assert ready == {call.id for call in calls}
+    columns = ", ".join(field.column for field in Task._meta.fields if field.column not in OF_A_CALL)
+    assert len(rows(caller, f"SELECT DISTINCT {columns} FROM autotask_task")) == 1
 
 
 def test_behind_a_pooler_a_caller_prepares_nothing(caller, monkeypatch):

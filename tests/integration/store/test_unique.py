@@ -19,7 +19,17 @@ from autotask.store.requeue import holder, requeue
 from autotask.store.unique import Stored, Terms
 from autotask.task import THREAD, State
 from tests.helpers import patient, wait_until
-from tests.integration.store.shapes import count, let_be_ready, new_task, outcome, sign_on, state, stored, take
+from tests.integration.store.shapes import (
+    count,
+    let_be_ready,
+    new_task,
+    outcome,
+    sign_on,
+    state,
+    stored,
+    take,
+    waiting_for_locks,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -207,7 +217,7 @@ def test_a_task_that_is_claimed_while_it_is_to_be_replaced_is_left_alone(other_c
     # When
     replacing = threading.Thread(target=lambda: (one(REPLACE, arguments="new"), connections.close_all()))
     replacing.start()
-    wait_until(lambda: rows(current(), "SELECT 1 FROM pg_locks WHERE NOT granted"))
+    wait_until(waiting_for_locks)
     other_connection.connection.commit()
     other_connection.connection.autocommit = True
     replacing.join(patient(20))
@@ -223,9 +233,7 @@ def test_a_claim_that_began_before_a_replacement_does_not_take_the_former_argume
     execute(other_connection, "BEGIN; SELECT pg_advisory_xact_lock(15)")
     later = "pg_advisory_xact_lock(15) IS NOT NULL"
     claimed = in_background(lambda connection: take(worker, which=later, connection=connection))
-    wait_until(
-        lambda: rows(current(), "SELECT 1 FROM pg_locks WHERE NOT granted LIMIT 1"), what="the wait of the claim"
-    )
+    wait_until(waiting_for_locks, what="the wait of the claim")
 
     # When
     assert one(REPLACE, payload=b"new").id == id
@@ -354,7 +362,7 @@ def test_a_caller_waits_for_the_transaction_that_has_the_key():
         first = one()
         waiting = threading.Thread(target=lambda: (found.append(one()), connections.close_all()))
         waiting.start()
-        wait_until(lambda: rows(current(), "SELECT 1 FROM pg_locks WHERE NOT granted"))
+        wait_until(waiting_for_locks)
         one(key="tests.task(8)")
     waiting.join(patient(20))
     assert [(one.id, one.created) for one in found] == [(first.id, False)]
@@ -469,7 +477,7 @@ def test_a_key_that_is_taken_while_a_task_is_retried_by_hand():
             target=lambda: (answers.append(requeue(current(), first.id)), connections.close_all())
         )
         retrying.start()
-        wait_until(lambda: rows(current(), "SELECT 1 FROM pg_locks WHERE NOT granted"))
+        wait_until(waiting_for_locks)
     retrying.join(patient(20))
 
     # Then

@@ -1,14 +1,19 @@
 """A worker that leaves it to others to listen, and is called by them."""
 
+import shutil
 import tempfile
 
 import pytest
+from django.db import connection
 
 from autotask.processes.lookouts import Lookouts, Word
 from autotask.store import notify, pauses
 from autotask.store.connection import current, execute, rows
 from autotask.store.pauses import Kind
 from autotask.task import DONE
+from autotask.worker.options import WorkerOptions
+from autotask.worker.resting import Rest
+from autotask.worker.worker import Worker
 from tests.helpers import wait_until
 from tests.integration.worker import tasks
 from tests.integration.worker.test_told import store
@@ -175,3 +180,100 @@ def test_a_worker_that_rests_stops(start_resting):
     worker.stop()
     wait_until(lambda: not rows(current(), LINE, {"id": worker.id}), what="the end of its entry")
     assert worker.rest.lookouts is None
+
+
+@pytest.fixture
+def hasty(settings, monkeypatch):
+    """Have workers try to rest after each of their looks."""
+    monkeypatch.setattr("autotask.processes.lookouts.POSTS", 0)
+    settings.AUTOTASK_POLL_INTERVAL = 0.1
+
+
+@pytest.fixture
+def tries(monkeypatch):
+    """Return what workers found when they tried to rest."""
+    tries, may_begin = [], Rest.may_begin
+    monkeypatch.setattr(Rest, "may_begin", lambda rest: tries.append(may_begin(rest)) or tries[-1])
+    return tries
+
+
+def looks(worker, number):
+    """Wait for further looks of a worker."""
+    for _ in range(number):
+        began = worker.loop.claimer.looks.began
+        wait_until(lambda began=began: worker.loop.claimer.looks.began > began, what="a look")
+
+
+def test_a_worker_that_cannot_be_called_does_not_try_to_rest_again_and_again(
+    hasty, tries, start_worker, monkeypatch, tmp_path
+):
+    # Given: a name that is too long for a socket
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    worker = start_worker()
+    wait_until(lambda: True in tries, what="a try to rest")
+
+    # When
+    before = len(tries)
+    looks(worker, 8)
+
+    # Then
+    assert len(tries) == before
+    assert worker.loop.news.can_be_told
+
+
+def test_a_worker_that_rests_listens_when_the_folder_is_removed(start_resting):
+    # Given
+    worker = start_resting()
+    worker.loop.claimer.idle.seconds = 0.1
+
+    # When
+    shutil.rmtree(worker.rest.lookouts._folder)
+    worker.wakeup.wake()
+
+    # Then
+    wait_until(lambda: worker.loop.news.can_be_told and not worker.rest.is_on, what="a worker that listens")
+    handle = store(tasks.echo, 1)
+    execute(current(), f"NOTIFY {notify.WORK_CHANNEL}")
+    wait_until(lambda: handle.status is DONE, what="the end of the task")
+
+
+def test_a_worker_works_where_the_server_does_not_tell_which_one_it_is(hasty, start_worker, caplog):
+    # Given: a server that has not all functions of PostgreSQL
+    name = connection.settings_dict["NAME"]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION public.pg_postmaster_start_time() RETURNS timestamptz LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'no such thing here' USING ERRCODE = 'feature_not_supported'; END $$"
+        )
+        cursor.execute(f'ALTER DATABASE "{name}" SET search_path = public, pg_catalog')
+    try:
+        # When
+        worker = start_worker()
+        wait_until(lambda: worker.rest._known is not None, what="a worker that has tried to rest")
+        looks(worker, 3)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f'ALTER DATABASE "{name}" RESET search_path')
+            cursor.execute("DROP FUNCTION public.pg_postmaster_start_time()")
+
+    # Then
+    assert worker.rest.lookouts is None
+    assert "Cannot" not in caplog.text
+
+
+def test_a_worker_that_stops_passes_on_a_call_that_it_has_not_read(hasty, start_worker):
+    # Given
+    with tempfile.TemporaryDirectory() as folder:
+        stopping, other = Worker(WorkerOptions()), Lookouts(f"{folder}/meet", "other")
+        stopping.rest.lookouts = Lookouts(f"{folder}/meet", "mine")
+        stopping.rest.lookouts.rest()
+
+        # When
+        other.call(Word.ONE, now())
+        stopping.loop.news.be_handed_nothing()
+
+        # Then
+        assert stopping.loop.news.was_called()
+        other.close()
