@@ -80,7 +80,7 @@ line AS MATERIALIZED (
     ) AS next
 ),
 chosen AS MATERIALIZED (
-    SELECT array_agg(u.id ORDER BY line.place, u.turn) AS ids
+    SELECT (array_agg(u.id ORDER BY line.place, u.turn))[:{MOST}] AS ids
     FROM line CROSS JOIN LATERAL unnest(line.ids) WITH ORDINALITY AS u(id, turn)
 ),
 following AS MATERIALIZED (

@@ -10,7 +10,7 @@ from autotask.processes.lookouts import POSTS
 from autotask.store import listening, many, notify
 from autotask.store.connection import execute, rows
 from tests.faults.app import tasks
-from tests.helpers import wait_until
+from tests.helpers import patient, wait_until
 
 #: More workers than keep a lookout.
 WORKERS = POSTS + 3
@@ -198,4 +198,49 @@ def test_all_workers_hear_of_tasks_soon_after_a_restart_of_the_server(own_server
     wait_for_starts(world, WORKERS)
     file.touch()
     world.drain()
+    assert world.check().violations == []
+
+
+def test_each_call_begins_soon_while_one_lookout_after_the_other_is_killed(world, crowd):
+    # Given
+    caller = world.caller("--rate=10", "--seconds=0.05")
+    wait_for_starts(world, 1)
+
+    # When: until as many are left as there are posts
+    for _ in range(WORKERS - POSTS):
+        world.kill(world.random.choice(sorted(lookouts(world) & alive(crowd))))
+        wait_for_starts(world, len(world.events("start")) + 5)
+        wait_until(lambda: len(lookouts(world) & alive(crowd)) == POSTS, SOON, "another one that listens")
+
+    # Then
+    caller.finish()
+    all_began_soon(world)
+
+
+def test_each_call_begins_soon_when_all_lookouts_are_killed_at_once(world, crowd):
+    # Given
+    caller = world.caller("--rate=10", "--seconds=0.05")
+    wait_for_starts(world, 1)
+
+    # When
+    for pid in lookouts(world):
+        world.kill(pid)
+    wait_for_starts(world, len(world.events("start")) + 10)
+
+    # Then
+    caller.finish()
+    all_began_soon(world)
+
+
+def alive(crowd):
+    """Return the process ids of the workers that are alive."""
+    return {pid for pid, program in crowd.items() if not program.has_ended()}
+
+
+def all_began_soon(world):
+    """Check that no call has waited until a worker looked by itself."""
+    wait_until(lambda: not world.live(), SOON, "the end of all tasks")
+    called = {event.id: event.wall for event in world.events("enqueued")}
+    begun = {event.id: event.wall for event in reversed(world.events("start"))}
+    assert max(begun[id] - at for id, at in called.items()) < patient(SOON)
     assert world.check().violations == []
