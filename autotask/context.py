@@ -45,7 +45,7 @@ class StopRequest:
     reason: str | None = None
 
     def ask(self, reason: str) -> None:
-        """Ask the attempt to stop: it is to be cancelled, has timed out, or its worker stops."""
+        """Ask the attempt to stop: it should be cancelled, has timed out, or its worker stops."""
         if self.reason is None:
             self.reason = reason
 
@@ -105,7 +105,7 @@ class TaskContext:
 
     @property
     def should_stop(self) -> bool:
-        """Whether the task should stop soon: it is to be cancelled, has timed out, or its worker stops."""
+        """Whether the task should stop soon: it should be cancelled, has timed out, or its worker stops."""
         return self._stop.reason is not None
 
     @property

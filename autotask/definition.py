@@ -282,8 +282,12 @@ class Definition(Declared[P, R]):
             handover.insert(connection, tasks[0])
         else:
             many.insert_many(connection, tasks)
-            notify.wake_after_commit(connection)
+            self._wake(connection, tasks)
         self._announce(connection, tasks, tasks)
+
+    def _wake(self, connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> None:
+        """Notify workers of new tasks after the commit."""
+        notify.wake_after_commit(connection)
 
     def _insert_flowing(self, handles: Sequence[TaskHandle[R]], tasks: list[NewTask]) -> None:
         """Store the tasks whose keys and tokens are free, and make the handles of the others those of the ones that are."""

@@ -6,7 +6,7 @@ An envelope is::
 
 The flags say whether the body refers to model instances, see :mod:`autotask.pickling`, whether it begins with the
 values of carriers, and with subject and metadata: their length (4) and JSON, see :mod:`autotask.carriers`, and whether
-somebody is to be notified of the end of the task, see :mod:`autotask.on_end`. :mod:`autotask.seals` says what
+somebody should be notified of the end of the task, see :mod:`autotask.on_end`. :mod:`autotask.seals` says what
 the MAC covers.
 """
 
@@ -26,7 +26,7 @@ NO_FLAGS = 0
 REFERS = 1
 #: The body begins with the values of carriers.
 CARRIES = 2
-#: Somebody is to be notified of the end of the task. The worker sees it here, so that a claim need not read another column.
+#: Somebody should be notified of the end of the task. The worker sees it here, so that a claim need not read another column.
 TELLS = 4
 
 #: The first bytes of envelopes, by their flags.

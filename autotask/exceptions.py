@@ -268,7 +268,7 @@ class InvalidPause(AutotaskError, ValueError):
 
 class ClaimOver(AutotaskError, RuntimeError):
     """The value of a step of {name} {id} was not stored: the task no longer belongs to this worker. It was given to
-    another worker, cancelled or deleted meanwhile."""
+    another worker, cancelled or deleted since then."""
 
 
 class StepRepeated(AutotaskError, ValueError):
@@ -325,7 +325,7 @@ class TimeLimitExceeded(TaskInterrupted):
 
 
 class CancelRequested(TaskInterrupted):
-    """The task is to be cancelled."""
+    """The task should be cancelled."""
 
 
 class WorkerStopping(TaskInterrupted):

@@ -1,4 +1,4 @@
-"""The log files in a folder: how they are named, what their last lines are, and what is to be deleted."""
+"""The log files in a folder: how they are named, what their last lines are, and what should be deleted."""
 
 import contextlib
 import hashlib

@@ -58,7 +58,7 @@ def dump_arguments(
 
     :param carried: the values of carriers, by their paths.
     :param largest: whether they may have as many bytes as ``AUTOTASK_MAX_PAYLOAD`` can allow at most.
-    :param tells: whether somebody is to be notified of the end of the task.
+    :param tells: whether somebody should be notified of the end of the task.
     :raises UnpicklableArgument: an argument cannot be pickled, or is an unsaved model instance or a queryset; the message
         names it.
     :raises PayloadTooLarge: they take more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
@@ -168,7 +168,7 @@ def carries(envelope: bytes) -> bool:
 
 
 def some_tell(envelopes: Iterable[bytes]) -> bool:
-    """Whether somebody is to be notified of the end of one of these tasks, by the flags of envelopes, which are not verified."""
+    """Whether somebody should be notified of the end of one of these tasks, by the flags of envelopes, which are not verified."""
     try:
         for envelope in envelopes:  # not any(), which takes twice as long: this runs for each task
             if envelope[FLAGS] & TELLS:

@@ -37,7 +37,7 @@ task_retrying = Signal()
 task_cancelled = Signal()
 
 #: A worker or process died while it ran a task. Sent by the worker that found out. Arguments: ``task_id``, ``name``,
-#: ``queue``, ``reason`` (a text), ``ended`` (True: the task has ended in ERROR, or as CANCELLED if it was to be cancelled;
+#: ``queue``, ``reason`` (a text), ``ended`` (True: the task has ended in ERROR, or as CANCELLED if that was requested;
 #: False: it will run again).
 task_lost = Signal()
 

@@ -202,7 +202,7 @@ class ClaimedTask(NamedTuple):
     :ivar lost: earlier attempts whose worker died.
     :ivar unknown_for: seconds since a worker first did not know the function; None if none did.
     :ivar scheduled_for: the tick this task belongs to.
-    :ivar cancel_requested: whether it was to be cancelled during an earlier attempt; then it does not run again.
+    :ivar cancel_requested: whether it was asked to stop during an earlier attempt; then it does not run again.
     :ivar late: seconds between its expiry and the claim, and then it does not run; None if it has not expired.
     :ivar at_most_once: whether a run that was cut off must not be repeated.
     :ivar timeout: seconds that one attempt may take; None: the worker's limit.
@@ -210,7 +210,7 @@ class ClaimedTask(NamedTuple):
         free with its end.
     :ivar worker_id: the worker that has claimed it.
     :ivar reply: the address of the thread that has handed it over and waits for its end, see ``autotask.answers``; "": nobody.
-    :ivar row: the row that is its argument, as ``read_rows.pack()`` writes it; empty: it is to be fetched.
+    :ivar row: the row that is its argument, as ``read_rows.pack()`` writes it; empty: it has to be fetched.
     """
 
     id: uuid.UUID

@@ -22,7 +22,7 @@ class Refusal(enum.Enum):
     PAUSED = "already paused"
     NOT_PAUSED = "not paused"
     KEY_TAKEN = "another task has its unique key"
-    NEEDED = "still needed: its mails or webhooks are to be sent, or rows of the site refer to it"
+    NEEDED = "still needed: its mails or webhooks have not been sent, or rows of the site refer to it"
     NOT_REGISTERED = "not registered"
     STARTED = "already started"
     STOPPED = "already stopped"

@@ -12,6 +12,7 @@ from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.functional import Promise
+from django.utils.translation import gettext
 
 from autotask.acts.answers import Log
 from autotask.admin.readonly import ReadOnlyAdmin
@@ -88,6 +89,10 @@ class ActingAdmin(ReadOnlyAdmin):
         return log
 
     def _press(self, request: HttpRequest, object_id: str, button: Button) -> HttpResponse:
+        if request.method == "GET":
+            # A button leads here by way of the login if the session was over.
+            self.message_user(request, gettext("Nothing was done. Press the button again."), messages.WARNING)
+            return HttpResponseRedirect(self._address("change", unquote(object_id)))
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if not button.permitted(request):

@@ -158,7 +158,7 @@ class BackgroundAdmin(ActingAdmin):
 
     @admin.display(description=_("decided by"))
     def decision(self, worker: BackgroundWorker) -> str:
-        """Show who says whether it is to run."""
+        """Show who says whether it should run."""
         if not worker.decided:
             return gettext("the code")
         if worker.ended:

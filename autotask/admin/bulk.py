@@ -122,7 +122,7 @@ def _count(found: Matching, eligible: Sequence[State]) -> Count:
 class Chosen(NamedTuple):
     """The act in the form, with what it needs.
 
-    :ivar rate: how many tasks are to be retried in a second; None: all at once.
+    :ivar rate: how many tasks should be retried in a second; None: all at once.
     """
 
     word: Word
@@ -157,7 +157,7 @@ def _enqueued(page: "TaskAdmin", request: HttpRequest, wanted: Filter, chosen: C
 
     total = count.number if count.is_exact else 0
     id = act_on_all.enqueue(chosen.word, wanted, chosen.priority, request.user.pk, total, chosen.rate)
-    said = gettext("%(act)s all tasks that match") % {"act": ACTS[chosen.word].label}
+    said = gettext("%(act)s: all tasks that match") % {"act": ACTS[chosen.word].label}
     page.log_for(request, said, [TaskRecord(id=id, name=act_on_all.act_on_all.name)])([id])
     page.message_user(request, gettext("A task does it now; this page shows how far it has come."), messages.SUCCESS)
     return HttpResponseRedirect(page.task_address(id) or "..")

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin import ModelAdmin
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
@@ -53,6 +54,15 @@ def in_state(state: State) -> Q:
     return of_row & Q(state=state) if running is None else of_row & ~Q(id__in=running)
 
 
+def refuse_unless(is_valid: bool) -> None:
+    """Refuse a value that is not among the choices: all rows would be shown as if they had it.
+
+    :raises IncorrectLookupParameters: it is not valid.
+    """
+    if not is_valid:
+        raise IncorrectLookupParameters
+
+
 class StateFilter(admin.SimpleListFilter):
     """A choice among the states of a task, which is shown above the list."""
 
@@ -65,8 +75,12 @@ class StateFilter(admin.SimpleListFilter):
         return [(word, STATE_WORDS[state]) for word, state in STATES.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Keep the tasks in that state."""
+        """Keep the tasks in that state.
+
+        :raises IncorrectLookupParameters: there is no such state.
+        """
         state = self.state()
+        refuse_unless(state is not None or not self.value())
         return queryset if state is None else queryset.filter(in_state(state))
 
     def state(self) -> State | None:
@@ -179,11 +193,15 @@ class ConditionFilter(admin.SimpleListFilter):
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Keep the schedules in that state, by the clock of the database."""
+        """Keep the schedules in that state, by the clock of the database.
+
+        :raises IncorrectLookupParameters: there is no such state.
+        """
         late = Q(next_tick__lt=Now() - LATE)
         chosen = {
             Condition.ACTIVE.value: ~late & Q(paused_at__isnull=True),
             Condition.PAUSED.value: Q(paused_at__isnull=False),
             Condition.LATE.value: late & Q(paused_at__isnull=True),
         }.get(self.value() or "")
+        refuse_unless(chosen is not None or not self.value())
         return queryset if chosen is None else queryset.filter(chosen)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib.admin.views.main import ChangeList
 from django.core import paginator
+from django.core.exceptions import EmptyResultSet
 from django.db.models import QuerySet
 from django.db.models.functions import Left
 from django.http import HttpRequest
@@ -16,7 +17,7 @@ from autotask import registry
 from autotask.admin.filters import StateFilter, SubjectFilter, UnindexedFilter, in_state
 from autotask.conf import settings
 from autotask.models import TaskRecord, Worker
-from autotask.store import tally
+from autotask.store import glance, tally
 from autotask.store.connection import current
 from autotask.task import State
 
@@ -43,12 +44,12 @@ class TaskPaginator(Paginator):
 
     :ivar estimated: whether the count is an estimate.
     :ivar more: whether there are more rows than counted.
-    :ivar by_key: whether to count in the order of the primary key.
+    :ivar state: the state that all of them have; None: they may be in any.
     """
 
     estimated = False
     more = False
-    by_key = False
+    state: State | None = None
 
     @cached_property
     def count(self) -> int:
@@ -57,16 +58,33 @@ class TaskPaginator(Paginator):
         if not rows.query.where and (estimate := tally.estimated_count(current())) > COUNTED:
             self.estimated = True
             return estimate
-        # Ready tasks have no index of their own among the others: without an order, the database would read the table.
-        order = ["-pk"] if self.by_key else []
-        counted = rows.order_by(*order).values("pk")[: COUNTED + 1].count()
+        counted = self._counted(rows)
         self.more = counted > COUNTED
         return min(counted, COUNTED)
+
+    def _counted(self, rows: QuerySet[Any]) -> int:
+        if (state := self.state) in (State.ERROR, State.CANCELLED) and _are_all_in(state, rows):
+            return glance.count_ended(current(), state, COUNTED + 1)
+        # Ready tasks have no index of their own among the others: without an order, the database would read the table.
+        order = ["-pk"] if self.state is State.READY else []
+        return rows.order_by(*order).values("pk")[: COUNTED + 1].count()
 
     @cached_property
     def num_pages(self) -> int:
         """The number of pages that can be opened; to later ones the database would have to count row by row."""
         return min(super().num_pages, max(1, WINDOW // self.per_page))
+
+
+def _are_all_in(state: State, rows: QuerySet[Any]) -> bool:
+    """Whether these are all tasks in a state: no other filter, no search, and no class of the site leaves any out."""
+    these, all_of_them = (
+        found.order_by().values("pk").query.get_compiler(rows.db)
+        for found in (rows, TaskRecord.objects.filter(in_state(state)))
+    )
+    try:
+        return bool(these.as_sql() == all_of_them.as_sql())
+    except EmptyResultSet:  # There are none, as Django knows without asking the database.
+        return False
 
 
 class TaskList(ChangeList):

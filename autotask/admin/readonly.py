@@ -3,16 +3,19 @@
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.exceptions import DisallowedModelAdminLookup, DisallowedModelAdminToField
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.views.main import ERROR_FLAG
 from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import translation
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
 from autotask.admin import tabs
 from autotask.conf import settings
@@ -45,8 +48,19 @@ class ReadOnlyAdmin(ModelAdmin):
         js = ["autotask/live.js"]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Show the list, with the tabs of the dashboard."""
-        return super().changelist_view(request, self._with_tabs(request, extra_context))
+        """Show the list, with the tabs of the dashboard; all of it, with a message, if the address is not valid."""
+        try:
+            response = super().changelist_view(request, self._with_tabs(request, extra_context))
+        except (DisallowedModelAdminLookup, DisallowedModelAdminToField):
+            response = HttpResponseRedirect(request.path)
+        is_whole = isinstance(response, HttpResponseRedirect) and response.url in (
+            request.path,
+            f"{request.path}?{ERROR_FLAG}=1",
+        )
+        if is_whole and request.method == "GET":
+            said = gettext("The filter or the page in the address is not valid. This is the whole list.")
+            self.message_user(request, said, messages.WARNING)
+        return response
 
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None

@@ -92,10 +92,10 @@ class TaskAdmin(TaskColumns):
         return TaskList
 
     def get_paginator(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Return the one that counts up to a number, for ready tasks in the order of their ids."""
+        """Return the one that counts up to a number, in the way that is fast for the state."""
         found: Any = super().get_paginator(request, *args, **kwargs)
         if isinstance(found, TaskPaginator):
-            found.by_key = STATES.get(request.GET.get("state", "")) is State.READY
+            found.state = STATES.get(request.GET.get("state", ""))
         return found
 
     def get_search_results(
@@ -306,7 +306,7 @@ def _gone(ids: Iterable[uuid.UUID]) -> list[Answer[uuid.UUID]]:
 
 def _why_not(reason: State | Refusal) -> str:
     if isinstance(reason, State):
-        return str(show.STATE_WORDS[reason])
+        return gettext("already cancelled") if reason is State.CANCELLED else str(show.STATE_WORDS[reason])
     if reason is Refusal.NEEDED:
         return gettext("mails or webhooks are still to be sent, or rows of the site refer to it")
     return gettext("no longer in the database")

@@ -97,7 +97,7 @@ class BackgroundWorker:
         raise NotImplementedError
 
     def process_result(self, result: Any) -> Any:
-        """Take what a run has returned, in the worker that hosts it, also if the function runs elsewhere. To override.
+        """Take what a run has returned, in the worker that hosts it, even if the function runs elsewhere. To override.
 
         :returns: counts as the value of the run: False stops the background worker.
         """

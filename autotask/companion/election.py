@@ -4,13 +4,11 @@ There are two locks: the holder of the first one works, the holder of the second
 up; the others wait before that, and cost as little as a bare interpreter.
 """
 
-import contextlib
-import fcntl
-import os
-import stat
 import threading
 import time
 from collections.abc import Callable
+
+from autotask.processes.file_locks import FileLock
 
 #: Seconds between two tries of the next one to become active.
 NEXT_LOOKS_EVERY = 0.05
@@ -33,9 +31,9 @@ class Candidate:
     """
 
     def __init__(self, path: str) -> None:
-        self._active = _Lock(f"{path}.active")
+        self._active = FileLock(f"{path}.active")
         try:
-            self._next = _Lock(f"{path}.next")
+            self._next = FileLock(f"{path}.next")
         except OSError:
             self._active.close()
             raise
@@ -68,62 +66,6 @@ class Candidate:
             time.sleep(TOUCH_EVERY)
 
 
-class _Lock:
-    """A lock on a file that others may remove."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._descriptor = _open(path)
-
-    def take(self) -> bool:
-        """Take the lock if it is free; return whether it was taken."""
-        while self._take():
-            if self._is_in_place():
-                return True
-            # The next candidate would lock a new file, so this one moves to it. This process has no lock on that yet,
-            # which closing any descriptor of it would release.
-            try:
-                renewed = _open(self._path)
-            except OSError:
-                return True  # as long as no file can be created there, this lock is the only one
-            os.close(self._descriptor)
-            self._descriptor = renewed
-        return False
-
-    def release(self) -> None:
-        fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
-
-    def touch(self) -> None:
-        with contextlib.suppress(OSError):
-            os.utime(self._path, follow_symlinks=False)
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-    def _take(self) -> bool:
-        # Some systems raise EACCES and not EAGAIN.
-        with contextlib.suppress(BlockingIOError, PermissionError):
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        return False
-
-    def _is_in_place(self) -> bool:
-        try:
-            return os.path.samestat(os.lstat(self._path), os.fstat(self._descriptor))
-        except OSError:
-            return False
-
-
-def _wait(lock: _Lock, seconds: float) -> None:
+def _wait(lock: FileLock, seconds: float) -> None:
     while not lock.take():
         time.sleep(seconds)
-
-
-def _open(path: str) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    found = os.fstat(descriptor)
-    # In a folder that is writable for all, somebody else may have created the file first, to keep us waiting.
-    if found.st_uid != os.geteuid() or not stat.S_ISREG(found.st_mode):
-        os.close(descriptor)
-        raise PermissionError(f"{path} belongs to somebody else")
-    return descriptor

@@ -35,7 +35,7 @@ class FutureProcess:
 
     @property
     def is_due(self) -> bool:
-        """Whether it is to be started."""
+        """Whether it should be started."""
         return self._process is None and self._status is None
 
     def poll(self) -> int | None:

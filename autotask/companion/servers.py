@@ -20,7 +20,7 @@ from autotask.companion import first_request
 
 logger = logging.getLogger("autotask.companion")
 
-#: Seconds between two looks whether a worker of gunicorn has booted.
+#: Seconds between two checks whether a worker of gunicorn has booted.
 BOOT_LOOK = 0.02
 
 

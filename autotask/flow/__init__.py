@@ -3,7 +3,7 @@
 import functools
 import json
 from json.encoder import encode_basestring_ascii
-from typing import NamedTuple, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 #: json.dumps() would make an encoder for each call.
 _written = json.JSONEncoder(separators=(",", ":")).encode
@@ -77,7 +77,11 @@ class Flow(NamedTuple):
 
     @property
     def stored(self) -> str:
-        """The JSON that is stored: a gate is an object with the fields of its class."""
+        """The JSON that is stored: a gate is an object with the fields of its class.
+
+        What follows from its key, and what most have, is left out: each task with a limit has it in its row, which is written three
+        times.
+        """
         if self.unique_key is not None and not self.gates and not self.once:
             return unique_flow(self.unique_key)
         return _stored(self)
@@ -86,12 +90,33 @@ class Flow(NamedTuple):
     def load(cls, stored: str) -> "Flow":
         """Return the flow that :attr:`stored` describes."""
         loaded = json.loads(stored)
-        gates = tuple(LimitGate(**gate) if "most" in gate else RateGate(**gate) for gate in loaded["gates"])
-        return cls(gates, loaded["unique"], loaded.get("once", False))
+        gates = tuple(_loaded(gate) for gate in loaded["gates"])
+        return cls(gates, loaded.get("unique"), loaded.get("once", False))
 
 
 # Often, all calls have the same.
 @functools.lru_cache(maxsize=64)
 def _stored(flow: Flow) -> str:
-    gates = [gate._asdict() for gate in flow.gates]
-    return _written({"gates": gates, "unique": flow.unique_key, **({"once": True} if flow.once else {})})
+    written: dict[str, object] = {"gates": [_said(gate) for gate in flow.gates]}
+    if flow.unique_key is not None:
+        written["unique"] = flow.unique_key
+    return _written(written | {"once": True} if flow.once else written)
+
+
+def base_of(key: str) -> str:
+    """Return the name of the limit or rate of a gate, as statements read it from the key."""
+    return key.partition(":")[2].partition("(")[0]
+
+
+def _said(gate: Gate) -> dict[str, object]:
+    said: dict[str, object] = gate._asdict()
+    if said["base"] == base_of(gate.key):
+        del said["base"]
+    if said.get("when_full") == "wait":
+        del said["when_full"]
+    return said
+
+
+def _loaded(said: dict[str, Any]) -> Gate:
+    fields = {"base": base_of(said["key"]), **said}
+    return LimitGate(**fields) if "most" in said else RateGate(**fields)

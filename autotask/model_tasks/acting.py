@@ -6,7 +6,7 @@ from django.db import connections, models, router
 from django.utils import timezone
 
 from autotask.exceptions import RowBusy
-from autotask.store import find, notify, pull
+from autotask.store import begin_step, find, notify
 from autotask.store.cancel import Cancellation, cancel
 from autotask.store.connection import current, in_transaction
 from autotask.task import State
@@ -35,7 +35,7 @@ def start_again(row: "SimpleTask") -> None:
 def run_now(row: "SimpleTask") -> bool:
     """Make the task of a row ready for workers; see :meth:`autotask.model_tasks.SimpleTask.run_now`."""
     connection = current()
-    if row.task_id is None or not pull.start(connection, row.task_id, row.task_definition.executor):
+    if row.task_id is None or not begin_step.start(connection, row.task_id, row.task_definition.executor):
         return False
     notify.wake_after_commit(connection)
     return True

@@ -1,5 +1,6 @@
 """SimpleTask: an abstract model whose rows are tasks."""
 
+import uuid
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -136,11 +137,14 @@ class SimpleTask(models.Model):
             self.task_definition.enqueue_rows([self], using)
         doubt([self], using)
 
-    def begin(self) -> bool:
-        """Make this a new row, before it is inserted, and return whether it becomes a task: not one that is done."""
+    def begin(self, id: uuid.UUID | None = None) -> bool:
+        """Make this a new row, before it is inserted, and return whether it becomes a task: not one that is done.
+
+        :param id: of the task; None: a new one.
+        """
         if self.task_id is None and self.done_time is not None:
             return False
-        self.task_id = new_id()
+        self.task_id = id or new_id()
         self.current_step, self.step_times = 1, {}
         self.done_time, self.success, self.result, self.error_message = None, None, None, ""
         return True

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import router
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 from django.utils import timezone
 
@@ -29,7 +30,8 @@ from autotask.exceptions import (
 from autotask.handle import TaskHandle
 from autotask.model_tasks import handlers, proxying
 from autotask.options import DEFINITION_OPTION_NAMES, Options
-from autotask.store import notify, pull, steps
+from autotask.store import notify, steps
+from autotask.store.begin_step import Key
 from autotask.store.connection import current
 from autotask.store.enqueue import Kind, NewTask
 from autotask.store.model_rows import RowTable
@@ -89,9 +91,9 @@ class ModelTask(Definition[..., Any]):
         quoted = _quoted(columns.db_table)
         if '"."' in columns.db_table:  # a schema, as people write it for PostgreSQL
             quoted = f'"{columns.db_table}"'
-        return RowTable(self.name, quoted)
+        return RowTable(self.name, quoted, has_steps=self.model.final_step != 1)  # type: ignore[attr-defined]  # of SimpleTask
 
-    def key_of(self, text: str) -> pull.Key | None:
+    def key_of(self, text: str) -> Key | None:
         """Return the key of a row; None: no row has such a key, or it is not a single plain value."""
         pk, connection = self.model._meta.get_field("task_id").model._meta.pk, current()
         if pk.is_relation or not pk.column or not (type := pk.rel_db_type(connection)) or "\0" in text:
@@ -106,7 +108,7 @@ class ModelTask(Definition[..., Any]):
             return None
         prepared = pk.get_db_prep_value(value, connection)
         columns = tuple(name.replace("%", "%%") for name in references.columns_of(self.model, settings.DATABASE))
-        return pull.Key(self.table().table, _quoted(pk.column), type.partition("(")[0], prepared, columns)
+        return Key(self.table().table, _quoted(pk.column), type.partition("(")[0], prepared, columns)
 
     def is_remote(self, queue: str) -> bool:
         """Whether only a client from outside starts the steps of a row."""
@@ -178,9 +180,10 @@ class ModelTask(Definition[..., Any]):
             calls = [self.new_call((row,), {}, carried, id=row.task_id) for row in rows]
             return [call._replace(kind=kinds[queue]) for call, queue in zip(calls, queues, strict=True)]
         envelopes = payload.dump_references(zip(ids, found, strict=True), name=self.name)
+        label = self.name  # Not row.task_info, which works out the label for each row.
         return [
-            NewTask(row.task_id, kinds[queue], row.task_info, envelope)
-            for row, queue, envelope in zip(rows, queues, envelopes, strict=True)
+            NewTask(id, kinds[queue], f"{label}:{refers.pk}", envelope)
+            for refers, id, queue, envelope in zip(found, ids, queues, envelopes, strict=True)
         ]
 
     def _kind_in(self, queue: str, is_remote: bool) -> Kind:
@@ -202,6 +205,11 @@ class ModelTask(Definition[..., Any]):
         super()._insert(tasks)
         if any(task.kind.executor == REMOTE for task in tasks):
             notify.tell_after_commit(current(), {notify.REMOTE_CHANNEL: ""})
+
+    def _wake(self, connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> None:
+        # Of tasks that are due for a client, no worker has to hear.
+        if any(kind.executor != REMOTE or kind.delay or kind.run_after for kind in {task.kind for task in tasks}):
+            super()._wake(connection, tasks)
 
     # --- an attempt -------------------------------------------------------------------------------------------------
 

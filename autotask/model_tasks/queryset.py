@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from autotask.conf import settings
 from autotask.models import LiveTask, Result
-from autotask.task import State
+from autotask.task import State, new_ids
 
 if TYPE_CHECKING:
     QuerySet = models.QuerySet[Any]
@@ -56,7 +56,7 @@ class SimpleTaskQuerySet(QuerySet):
         self._for_write = True
         definition, alias = self.model.task_definition, self.db
         definition.refuse_unfit(alias)
-        new = [row for row in rows if row.begin()]
+        new = [row for row, id in zip(rows, new_ids(len(rows)), strict=True) if row.begin(id)]
         with transaction.atomic(using=alias, savepoint=False):
             made = super().bulk_create(rows, *args, **options)
             if options.get("ignore_conflicts") or options.get("update_conflicts") or args[1:]:

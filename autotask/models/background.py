@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class BackgroundWorker(models.Model):
-    """One row per background worker: whether it is to run, and with which arguments."""
+    """One row per background worker: whether it should run, and with which arguments."""
 
     name = models.TextField(_("background worker"), primary_key=True)
     kind = models.TextField(_("kind"))

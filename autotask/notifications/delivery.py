@@ -35,7 +35,7 @@ TIMEOUT = 3600.0
 
 
 def _deliver(context: TaskContext, task_id: str) -> str:
-    """Send what is to be sent of the end of a task.
+    """Send what should be sent of the end of a task.
 
     :returns: what was done, as text.
     :raises Retry: some could not be sent yet.

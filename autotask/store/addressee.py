@@ -12,6 +12,9 @@ from autotask.task import THREAD
 #: Workers listen here for new work.
 WORK_CHANNEL = "autotask_work"
 
+#: The words there if it is a single task: others need not know of it. Workers with other code say nothing.
+ONE = "1"
+
 #: An idle worker listens on a channel of its own, whose name is this and its id.
 IDLE = "autotask_idle_"
 
@@ -144,3 +147,12 @@ def be_handed_nothing(connection: BaseDatabaseWrapper, id: uuid.UUID, own: str) 
     :raises OperationalError: they take too long; others rescue their tasks once the worker has left.
     """
     execute(connection, _BE_CLOSED, {"id": id, "own": own, "patience": f"{PATIENCE:g}s"})
+
+
+def be_handed_again(connection: BaseDatabaseWrapper, id: uuid.UUID) -> None:
+    """Undo :func:`be_handed_nothing` in the same session."""
+    rows(
+        connection,
+        f"SELECT pg_advisory_unlock({_CLOSED.format(id='id')}) FROM (SELECT %(id)s::uuid AS id) AS mine",
+        {"id": id},
+    )

@@ -229,7 +229,7 @@ def call_for(connection: BaseDatabaseWrapper, ids: Sequence[uuid.UUID]) -> None:
 def store_and_call(connection: BaseDatabaseWrapper, name: str, store: Callable[[bool], object]) -> bool:
     """Store a message and notify its hosts, in one transaction, so that the disk is waited for once; False: nothing was stored.
 
-    :param store: runs the statement, as a transaction of its own; its argument says whether that is to notify.
+    :param store: runs the statement, as a transaction of its own; its argument says whether that should notify.
     """
     if not _may_call(name):
         return False  # They are about to look.

@@ -23,10 +23,10 @@ FORGET_AFTER = 86400.0
 class Seen:
     """The state of one background worker, and of its instance at one place.
 
-    :ivar wanted: whether it is to run; None: it is not declared yet.
+    :ivar wanted: whether it should run; None: it is not declared yet.
     :ivar decided: whether somebody has decided that, and not just the code.
     :ivar start_id: identifies the current start.
-    :ivar is_stale: whether it is to be declared again.
+    :ivar is_stale: whether it should be declared again.
     :ivar fence: of the last take of the instance; None: nobody has taken it.
     :ivar host: the registered worker that hosts it; None: there is none.
     :ivar waits: whether messages wait.

@@ -41,7 +41,7 @@ class StoredBackground:
     :ivar ended: why it has stopped by itself; "" if it has not.
     :ivar waiting: how many messages wait.
     :ivar is_gone: whether no code has had it for a day.
-    :ivar decided: whether somebody has decided whether it is to run, and not just the code.
+    :ivar decided: whether somebody has decided whether it should run, and not just the code.
     """
 
     name: str

@@ -15,8 +15,11 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 if is_psycopg3:
-    from psycopg import generators, pq
+    from psycopg import adapters, generators, pq
+    from psycopg.adapt import Transformer
     from psycopg.errors import error_from_result
+
+    _TIMESTAMPTZ = adapters.types["timestamptz"].oid
 
 #: Functions that write the values of these types, and no others; bytes are sent as they are.
 _WORDS: dict[type, Callable[[Any], bytes | None]] = {
@@ -77,7 +80,24 @@ def run(connection: BaseDatabaseWrapper, name: str, values: Iterable[Any]) -> li
     :returns: None if they cannot be bound; then nothing was sent.
     :raises django.db.DatabaseError: the statement has failed.
     """
-    values = list(values)
+    if (found := _result(connection, name, list(values))) is None:
+        return None
+    return [tuple(found.get_value(row, column) for column in range(found.nfields)) for row in range(found.ntuples)]
+
+
+def run_loaded(connection: BaseDatabaseWrapper, name: str, values: Iterable[Any]) -> list[tuple[Any, ...]] | None:
+    """Do what :func:`run` does, but return values as a cursor of Django does."""
+    raw = connection.connection
+    if raw.adapters.get_loader(_TIMESTAMPTZ, pq.Format.TEXT).timezone != connection.timezone:
+        return None  # Django gives such a cursor a loader of its own.
+    if (found := _result(connection, name, list(values))) is None:
+        return None
+    loader = Transformer(raw)
+    loader.set_pgresult(found)
+    return loader.load_rows(0, found.ntuples, tuple)
+
+
+def _result(connection: BaseDatabaseWrapper, name: str, values: list[Any]) -> "pq.abc.PGresult | None":
     if (said := words(values)) is None:
         return None
     formats = [_BINARY if type(value) is bytes else _TEXT for value in values]
@@ -85,7 +105,9 @@ def run(connection: BaseDatabaseWrapper, name: str, values: Iterable[Any]) -> li
     with connection.wrap_database_errors:
         with raw.lock:
             raw.pgconn.send_query_prepared(name.encode(), said, formats, _TEXT)
-            (found,) = raw.wait(generators.execute(raw.pgconn))
-        if found.status != pq.ExecStatus.TUPLES_OK:
-            raise error_from_result(found)
-    return [tuple(found.get_value(row, column) for column in range(found.nfields)) for row in range(found.ntuples)]
+            found, *more = raw.wait(generators.execute(raw.pgconn))
+        # The commit comes after the answer of the statement, and may fail: a conflict, a deferred constraint, a full queue of NOTIFY.
+        for each in (found, *more):
+            if each.status != pq.ExecStatus.TUPLES_OK:
+                raise error_from_result(each)
+    return found  # type: ignore[no-any-return]  # of the driver

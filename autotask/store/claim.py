@@ -197,7 +197,7 @@ CANDIDATES = (
 # there are none.
 _KNOWN = "NOT (t.unknown_since IS NOT NULL AND t.name = ANY(%(unknown_names)s::text[]))"
 
-# Tasks of paused names are left out until they are held. One that is to be cancelled is claimed, to record that.
+# Tasks of paused names are left out until they are held. One that should be cancelled is claimed, to record that.
 #: CASE, since the planner must not guess from its statistics that few tasks are left, and sort them all.
 _NOT_PAUSED = "CASE WHEN t.cancel_requested THEN true ELSE t.name <> ALL(%(paused_names)s::text[]) END"
 

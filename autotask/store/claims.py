@@ -75,9 +75,13 @@ def in_force(fence: str, id: str, alias: str = "c") -> str:
 
     :param fence: the expressions for fence and id of the tasks.
     """
-    place = f"({fence} & {2**PLACE_BITS - 1})::int + 1"
     return f"""JOIN claim {alias}
-    ON CASE WHEN {alias}.number = {fence} >> {PLACE_BITS} THEN {alias}.ids[{place}] = {id} ELSE false END"""
+    ON CASE WHEN {alias}.number = {fence} >> {PLACE_BITS} THEN {alias}.ids[{place(fence)}] = {id} ELSE false END"""
+
+
+def place(fence: str) -> str:
+    """Return an expression for the place in a claim, counted from 1, that a fence names."""
+    return f"({fence} & {2**PLACE_BITS - 1})::int + 1"
 
 
 def without(ids: str) -> str:

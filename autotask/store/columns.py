@@ -85,7 +85,7 @@ KEPT = ("id", "arguments", "payload", "created_at", "attempt", "flow", *CARRIED)
 COMMON = (*KEPT, *("state", "run_at", "started_at", "failures", "lost", "progress_done", "progress_total"))
 
 
-#: The key in ``flow`` of the reason for which a task was to be cancelled while it ran.
+#: The key in ``flow`` of the reason for which a task was asked to stop while it ran.
 WHY = "why"
 
 #: The same reason, as a task that was asked to stop finds it in its context, and in the exception that interrupts it.

@@ -17,7 +17,7 @@ from autotask.flow.plan import Throttle
 from autotask.store import addressee, arrays, claims, columns, marks, ready
 from autotask.store.columns import Carried, MaybeMoment, MaybeSeconds, Seconds
 from autotask.store.connection import execute, rows
-from autotask.store.prepared import bare_rows_for_caller
+from autotask.store.prepared import bare_rows_for_caller, bare_rows_if_prepared
 from autotask.task import BACKGROUND
 
 
@@ -158,7 +158,7 @@ stored AS (
 LATER = f"WITH {_LATER}{ready.come('stored')}"
 
 # The same, and workers are notified: one transaction, and one wait for the disk, for both.
-_TELLING = f"SELECT pg_notify({addressee.channel('stored.queue', 'stored.executor')}, '') FROM stored"
+_TELLING = f"SELECT pg_notify({addressee.channel('stored.queue', 'stored.executor')}, '{addressee.ONE}') FROM stored"
 LATER_TELLING = f"WITH {_LATER}, come AS ({ready.come('stored')}) {_TELLING}"
 
 # The common case: if a worker is free, the task is stored as claimed by it, and handed to it along with the notification.
@@ -178,6 +178,14 @@ come AS ({_COME} WHERE NOT EXISTS (SELECT FROM chosen))
 SELECT pg_notify({lines.channel("worker_id")}, number || ' ' || %(words)s::text) FROM claimed
 UNION ALL
 {_TELLING} WHERE NOT EXISTS (SELECT FROM chosen)
+"""
+
+# The same without handing over, which is most calls of a process that makes many of them: prepared, it takes the server two thirds
+# of the time, since it need not be parsed and planned.
+NOW_PREPARED = f"""
+WITH stored AS (
+    INSERT INTO autotask_task ({_COLUMNS}) VALUES ({_NAMED_VALUES}) RETURNING id, queue, priority, executor, ready_at
+){_COME}RETURNING 1
 """
 
 # A task that is unique, and has no gates. It is stored unless another one has the key.
@@ -272,7 +280,9 @@ def insert(connection: BaseDatabaseWrapper, task: NewTask, telling: bool = False
     """
     id, kind, arguments, payload, *_ = task
     if kind.is_plain and not telling:
-        execute(connection, NOW, _plain(task))
+        # In a transaction, nothing is prepared.
+        if bare_rows_if_prepared(connection, NOW_PREPARED, _named(task)) is None:
+            execute(connection, NOW, _plain(task))
     else:
         said = {name: getattr(kind, name) for name in STATED}
         params = {"id": id, "arguments": arguments, "payload": payload, **said}

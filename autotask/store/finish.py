@@ -49,7 +49,7 @@ class HandingOn:
     :ivar slots: the current number of slots of each limit, by its base.
     :ivar heirs: the claims that have begun in the slots of tasks that end, by the fences of these.
     :ivar admitted: how many tasks have become ready.
-    :ivar marked: how many gates are to be looked at.
+    :ivar marked: how many gates should be looked at.
     :ivar inherited: the ids of the heirs that have their slots now.
     :ivar gates: those at which others were waiting.
     """
@@ -97,6 +97,14 @@ class _Terms(NamedTuple):
         the time of a large batch, and longer than a small one.
         """
         return prepared_rows(connection, claims.unlocked(sql) if self.in_snapshot else sql, params)[0]
+
+    def run_one(
+        self, connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any], telling: bool
+    ) -> tuple[Any, ...]:
+        """Do the same for one outcome; if the statement notifies, as nearly always, only numbers are read."""
+        if telling and not self.in_snapshot:
+            return bare_rows(connection, sql, params)[0]
+        return self.run(connection, sql, params)
 
 
 #: Records outcomes on a connection, notifying or not.
@@ -184,14 +192,22 @@ def _end_rows(
     terms: _Terms,
     telling: bool,
 ) -> tuple[Any, ...]:
-    tell, one = ends.TELL if telling else ends.TELL_LATER, len(outcomes) == 1 and _are_done(outcomes)
-    params = {
-        **(_values(outcomes[0], terms) if one else _columns(outcomes, terms)),
-        **model_rows.result_parameters(row_ends.results),
-    }
-    sql = ends.statement(tell, table=row_ends.table, end=ends.BY_VALUE if one else ends.BY_ARRAYS)
+    if len(outcomes) == 1 and _are_done(outcomes):
+        return _end_row(row_ends, connection, outcomes[0], terms, telling)
+    params = {**_columns(outcomes, terms), **model_rows.result_parameters(row_ends.results)}
+    sql = ends.statement(ends.TELL if telling else ends.TELL_LATER, table=row_ends.table)
     found = terms.run(connection, sql, params)
     row_ends.missed = found[0] - found[-1]
+    return found
+
+
+def _end_row(
+    row_ends: RowEnds, connection: BaseDatabaseWrapper, outcome: Outcome, terms: _Terms, telling: bool
+) -> tuple[Any, ...]:
+    params = {**_values(outcome, terms), "row_result": row_ends.results.get(outcome.id)}
+    sql = ends.statement(ends.TELL if telling else ends.TELL_LATER, table=row_ends.table, end=ends.BY_VALUE)
+    found = terms.run_one(connection, sql, params, telling)
+    row_ends.missed = int(found[0]) - int(found[-1])
     return found
 
 
@@ -233,10 +249,11 @@ def _end_handing_on(
 def _end_one(
     connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], terms: _Terms, telling: bool
 ) -> tuple[Any, ...]:
-    values = _values(outcomes[0], terms)
-    if telling and not terms.in_snapshot:
-        return bare_rows(connection, ends.END_ONE, values)[0]  # as nearly always; only its number is read
-    return terms.run(connection, ends.END_ONE if telling else ends.END_ONE_QUIETLY, values)
+    sql = ends.END_ONE_QUIETLY
+    if telling:
+        is_last = list(terms.over) == [claims.number(outcomes[0].fence)]
+        sql = ends.END_LAST if is_last and not terms.in_snapshot else ends.END_ONE
+    return terms.run_one(connection, sql, _values(outcomes[0], terms), telling)
 
 
 def retry(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], *, now: float, over: Sequence[int] = ()) -> int:

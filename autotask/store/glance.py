@@ -96,6 +96,16 @@ COUNTS = "UNION ALL\n".join(
     for state, (table, order, index) in _ORDERS.items()
 )
 
+# Both tables have an index for these states. Without the order, the planner would rather read the table, if it expects enough
+# tasks of the state on its first pages.
+ENDED = """
+SELECT count(*) FROM (
+    (SELECT 1 FROM autotask_result WHERE state = {state} ORDER BY id LIMIT {limit})
+    UNION ALL
+    (SELECT 1 FROM autotask_history WHERE state = {state} ORDER BY id LIMIT {limit})
+) AS found
+"""
+
 # A loose index scan, as for the claim: one descent for each lane, which finds its oldest task at once.
 LANES = f"""
 WITH RECURSIVE lane AS (
@@ -150,6 +160,11 @@ def counts(connection: BaseDatabaseWrapper) -> dict[State, Count]:
         is_exact = counted <= COUNTED
         found[State(state)] = Count(counted if is_exact else max(COUNTED, estimated or 0), is_exact)
     return found
+
+
+def count_ended(connection: BaseDatabaseWrapper, state: State, most: int) -> int:
+    """Return the number of tasks that failed or were cancelled, with those whose results have expired, up to a number."""
+    return int(rows(connection, ENDED.format(state=state.value, limit=int(most)))[0][0])
 
 
 def queues(connection: BaseDatabaseWrapper) -> list[QueueGlance]:

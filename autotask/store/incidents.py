@@ -30,7 +30,7 @@ WHERE autotask_incident.seen_at < statement_timestamp() - %(every)s * interval '
 RETURNING 1
 """
 
-# It is over for good once its end was announced, or if it was over before it was to be announced at all.
+# It is over for good once its end was announced, or if it was over before its announcement was due.
 _OVER = "(i.ended_at IS NOT NULL AND (i.told = 2 OR (i.told = 0 AND i.ended_at < i.due_at)))"
 
 # A locked row is left to the next look, as a worker that looks has more to do.
@@ -207,7 +207,7 @@ def are_pending(connection: BaseDatabaseWrapper) -> bool:
 
 
 def claim(connection: BaseDatabaseWrapper, tried: Sequence[str]) -> Incident | None:
-    """Return an incident of which something is to be announced, which no other process does for :data:`PATIENCE` seconds.
+    """Return an incident of which something should be announced, which no other process does for :data:`PATIENCE` seconds.
 
     :param tried: the keys of others.
     """

@@ -5,7 +5,15 @@ from collections.abc import Callable, Sequence
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import hearing
-from autotask.store.connection import Dedicated, execute
+from autotask.store.connection import Dedicated, execute, rows
+
+# A standby, or a copy that was restored, may take over the address of another server, but it has not begun at the same moment.
+_DATABASE = """
+SELECT concat_ws(
+    ' ', extract(epoch FROM pg_postmaster_start_time()), coalesce(host(inet_server_addr()), '-'), current_setting('port'), oid
+)
+FROM pg_database WHERE datname = current_database()
+"""
 
 
 class Listening:
@@ -38,6 +46,12 @@ class Listening:
         self.hears = hears
         return hears is not None
 
+    def stop(self) -> None:
+        """Listen no more, until the next call of :meth:`renew`. What has come by now has to be read before."""
+        if self.hears and self._on:
+            execute(self._on[0], "UNLISTEN *")
+        self._on = self.hears = None
+
     def heard(self) -> Sequence[tuple[str, str]]:
         """Read the notifications that have come, and return the channel and the words of each."""
         return hearing.all_heard(self._on[0]) if self.hears and self._on else ()
@@ -46,3 +60,11 @@ class Listening:
         """Return the file descriptor that becomes readable when there is something to hear."""
         raw = self._on[0].connection if self.hears and self._on else None
         return None if raw is None else raw.fileno()  # None: it was closed, and the next call of renew() listens again.
+
+
+def database(connection: BaseDatabaseWrapper) -> str:
+    """Return words that no other database has, on this server or another one, and this one only until the server ends.
+
+    :raises django.db.DatabaseError: this role may not read them, or the server does not have them.
+    """
+    return str(rows(connection, _DATABASE)[0][0])

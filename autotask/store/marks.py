@@ -12,7 +12,7 @@ GROUP BY 1
 #: The first gate of a task; NULL if it has none.
 FIRST_GATE = "t.flow->'gates'->0->>'key'"
 
-#: Whether a task that is due has no gates to pass: one that is to be cancelled is ready, for a worker to record that.
+#: Whether a task that is due has no gates to pass: one that should be cancelled is ready, for a worker to record that.
 PASSES = "(t.passed IS NULL OR t.cancel_requested)"
 
 #: The state of a task that is due: it waits at its first gate if it has one. ``passed`` is NULL without gates.

@@ -27,12 +27,12 @@ class RowTable:
 
     :ivar name: of the tasks.
     :ivar table: the quoted name of the table.
-    :ivar remote: whether somebody outside starts each step.
+    :ivar has_steps: whether the tasks have more than one step.
     """
 
     name: str
     table: str
-    remote: bool = False
+    has_steps: bool = True
 
 
 #: By the names of their tasks. The models fill it when they are defined; it is empty on sites without model tasks.
@@ -77,6 +77,25 @@ row_{number} AS (
 )"""
         for number, each in enumerate(some)
     )
+
+
+def written_one(table: RowTable) -> str:
+    """Return the same as :func:`written` for a single task that is done: without arrays and joins, it takes half the time.
+
+    It needs the parameters ``id`` and ``row_result``, the result as JSON or NULL.
+    """
+    steps = _STEPS.format(id="e.id") if table.has_steps else "SELECT 1 AS number, '{}'::jsonb AS times"
+    return f""",
+free_0 AS MATERIALIZED (
+    SELECT FROM {table.table} r WHERE r.task_id = %(id)s::uuid AND EXISTS (SELECT FROM kept)
+    FOR NO KEY UPDATE SKIP LOCKED
+),
+row_0 AS (
+    UPDATE {table.table} r SET {_SET.format(result="%(row_result)s::jsonb")}
+    FROM kept e CROSS JOIN LATERAL ({steps}) AS steps
+    WHERE r.task_id = %(id)s::uuid AND EXISTS (SELECT FROM free_0)
+    RETURNING r.task_id
+)"""
 
 
 def stepped(table: RowTable, source: str) -> str:

@@ -1,4 +1,4 @@
-"""Find ended tasks of which somebody is to be notified, enqueue the deliveries, and note what was sent."""
+"""Find ended tasks of which somebody should be notified, enqueue the deliveries, and note what was sent."""
 
 import json
 import uuid
@@ -135,7 +135,7 @@ WHERE {_OURS}
 
 @dataclass(frozen=True, slots=True)
 class Untold:
-    """An ended task of which somebody is to be notified, and nothing looks after that.
+    """An ended task of which somebody should be notified, and nothing looks after that.
 
     :ivar notices: all of its notices.
     :ivar former: the delivery that has ended without settling them; None: there was none.
@@ -152,7 +152,7 @@ class Untold:
 
     @property
     def waiting(self) -> list[Notice]:
-        """Those that are to be sent."""
+        """Those that should be sent."""
         return [notice for notice in self.notices if notice.state is NoticeState.WAITING]
 
 
@@ -164,7 +164,7 @@ class Delivery(NamedTuple):
 
 
 def find(connection: BaseDatabaseWrapper, limit: int = MOST, lately: float | None = None) -> list[Untold]:
-    """Return ended tasks of which somebody is to be notified, those that ended first.
+    """Return ended tasks of which somebody should be notified, those that ended first.
 
     :param lately: only those that ended in the last seconds, this many; None: all, which reads all that are not settled.
     """
@@ -233,7 +233,7 @@ def settle(
     """Note that all notices were sent or given up, so that the result may be pruned.
 
     :param delivery: the one that has looked after them.
-    :param changed: the notices whose record is to be changed.
+    :param changed: the notices whose record should be changed.
     :param keep: seconds for which the result is kept from now on at least.
     """
     execute(connection, SETTLE, {"id": id, "delivery": delivery, "records": _records(changed), "keep": float(keep)})

@@ -44,7 +44,7 @@ SAY_EVERY = 60.0
 TELL = "SELECT pg_notify(channel, words) FROM unnest(%(channels)s::text[], %(words)s::text[]) AS told(channel, words)"
 
 #: Tells workers of one task.
-TELL_OF = f"SELECT pg_notify({addressee.channel('%(queue)s::text', '%(executor)s::text')}, '')"
+TELL_OF = f"SELECT pg_notify({addressee.channel('%(queue)s::text', '%(executor)s::text')}, '{addressee.ONE}')"
 
 #: The queue and the executor of a task.
 Place = tuple[str, str]
@@ -67,7 +67,7 @@ def ended_channel(id: uuid.UUID) -> str:
 
 
 def worker_channel(id: uuid.UUID) -> str:
-    """Return the channel that is notified when a running task of a worker is to be cancelled."""
+    """Return the channel that is notified when a running task of a worker should be cancelled."""
     return f"autotask_worker_{id.hex}"
 
 
@@ -108,7 +108,7 @@ def store_and_wake(connection: BaseDatabaseWrapper, store: Callable[[bool], bool
     Where the statement is a transaction of its own, it notifies as well: a NOTIFY by itself is another transaction, for which
     the disk is waited for again.
 
-    :param store: runs the statement, and returns whether the task is stored; its argument says whether that is to notify.
+    :param store: runs the statement, and returns whether the task is stored; its argument says whether that should notify.
     """
     if own.wake is None and is_alone(connection) and _sees() and _may_send():
         try:

@@ -61,7 +61,7 @@ SELECT count(*) FROM gone
 """
 
 # Walks through the ready tasks of a lane in the order of the ready table, however many belong to others. A paused one frees its
-# slots, and a mark asks for a look at each of its limits. One that is to be cancelled stays, for a worker to record that.
+# slots, and a mark asks for a look at each of its limits. One that should be cancelled stays, for a worker to record that.
 HOLD = f"""
 WITH examined AS MATERIALIZED (
     SELECT r.ctid AS address, r.id, r.ready_at FROM autotask_ready r

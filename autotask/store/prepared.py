@@ -8,7 +8,7 @@ import functools
 import re
 import weakref
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.db import DatabaseError
@@ -143,10 +143,26 @@ def bare_rows_for_caller(connection: BaseDatabaseWrapper, sql: str, params: Mapp
 
     :returns: rows whose values are those of the driver, or bytes as PostgreSQL writes them: ``int()`` takes both.
     """
+    found = bare_rows_if_prepared(connection, sql, params)
+    return rows(connection, sql, params) if found is None else found
+
+
+def bare_rows_if_prepared(
+    connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any]
+) -> list[tuple[Any, ...]] | None:
+    """Do the same, but nothing where nothing may be prepared now, as in a transaction; then return None."""
+    statements = _of_caller(connection)
+    return None if statements is None else _run(statements, connection, sql, params, bound.run)
+
+
+def bound_rows_for_caller(
+    connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any]
+) -> list[tuple[Any, ...]]:
+    """Do what :func:`rows_for_caller` does, and return the same, quicker where the driver can bind the arguments."""
     statements = _of_caller(connection)
     if statements is None:
         return rows(connection, sql, params)
-    return _run(statements, connection, sql, params, bare=True)
+    return _run(statements, connection, sql, params, bound.run_loaded)
 
 
 def bare_rows(connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -154,7 +170,7 @@ def bare_rows(connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, An
     if not keeps_session(connection):
         return rows(connection, sql, params)
     with Waiting(connection):
-        return _run(_of_worker(connection), connection, sql, params, bare=True)
+        return _run(_of_worker(connection), connection, sql, params, bound.run)
 
 
 def _of_worker(connection: BaseDatabaseWrapper) -> _Statements:
@@ -181,14 +197,13 @@ def _run(
     connection: BaseDatabaseWrapper,
     sql: str,
     params: Mapping[str, Any] | None,
-    *,
-    bare: bool = False,
+    run_bound: Callable[..., list[tuple[Any, ...]] | None] | None = None,
 ) -> list[tuple[Any, ...]]:
     call = statements.call(connection, sql)
     try:
-        if bare and call is not sql and params is not None and bound.can_bind(connection):
+        if run_bound and call is not sql and params is not None and bound.can_bind(connection):
             values = [params[name] for name in _names(sql)]
-            found = again(connection, lambda: bound.run(connection, _name(call), values))
+            found = again(connection, lambda: run_bound(connection, _name(call), values))
             if found is not None:
                 return found
         return rows(connection, call, params)

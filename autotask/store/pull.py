@@ -5,23 +5,19 @@ definition, and is a task like any other. The commits here do not wait for the d
 and what a step does is committed later, with all that was committed before.
 """
 
-import functools
 import uuid
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, claims, marks, pauses, ready
+from autotask.store import arrays, marks, pauses, ready
 from autotask.store.connection import execute, rows
 from autotask.store.prepared import rows_for_caller
 from autotask.task import REMOTE, State
 
 #: Seconds for which an offered task is offered to nobody else.
 OFFER = 30.0
-
-#: Bytes of a row, as stored, that are read along with the claim of its step.
-LARGEST_ROW = 1000
 
 
 class Offered(NamedTuple):
@@ -38,37 +34,6 @@ class Offered(NamedTuple):
     since: str
 
 
-class Key(NamedTuple):
-    """The key of a row whose task is meant.
-
-    :ivar table: the quoted name of its table.
-    :ivar column: that of the key.
-    :ivar type: the type of the column.
-    :ivar columns: the quoted names of the columns to read of the row; none: it is not read.
-    """
-
-    table: str
-    column: str
-    type: str
-    value: Any
-    columns: tuple[str, ...] = ()
-
-
-class Claimed(NamedTuple):
-    """A step that was stored as claimed by a worker: the parts of its task that the worker needs.
-
-    :ivar row: the values of its row, in the order of :attr:`Key.columns`; None: they were not read, or are too large.
-    """
-
-    id: uuid.UUID
-    fence: int
-    queue: str
-    priority: int
-    retries: int
-    payload: bytes
-    row: tuple[Any, ...] | None = None
-
-
 class Place(NamedTuple):
     """The place of a task.
 
@@ -82,7 +47,8 @@ class Place(NamedTuple):
     behind: int = 0
 
 
-_QUICK = "quick AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))"
+#: As the first CTE, lets the commit of a statement not wait for the disk.
+QUICK = "quick AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))"
 
 
 # Lane by lane, as in a claim: one descent of the ready table for each priority of each channel, however many tasks wait, and
@@ -112,7 +78,7 @@ oldest AS MATERIALIZED (
     ) AS chosen
     ORDER BY chosen.priority DESC, chosen.ready_at LIMIT %(most)s::int
 ),
-{_QUICK},
+{QUICK},
 until AS MATERIALIZED (SELECT clock_timestamp() + %(seconds)s::float8 * interval '1 s' AS moment FROM quick),
 offered AS (
     UPDATE autotask_ready SET ready_at = (SELECT moment FROM until)
@@ -140,7 +106,7 @@ SELECT DISTINCT queue FROM lane WHERE executor = '{REMOTE}' ORDER BY queue
 
 # Only those that nobody has begun or offered since. Nobody waits for one that is locked: its offer lapses.
 WITHDRAW = f"""
-WITH {_QUICK},
+WITH {QUICK},
 free AS MATERIALIZED (
     SELECT r.ctid AS address, r.id, o.since
     FROM unnest(%(id)s::uuid[], %(until)s::timestamptz[], %(since)s::timestamptz[]) AS o(id, until, since)
@@ -157,60 +123,8 @@ UPDATE autotask_task t SET ready_at = free.since
 FROM free WHERE t.id = ANY(ARRAY(SELECT id FROM withdrawn)) AND t.id = free.id
 """
 
-_BEHIND = "(SELECT coalesce(max(s.number), 0) FROM autotask_step s WHERE s.task_id = {id} AND s.number > 0)"
-
-# A task that waits for a client, and its row in the ready table, if it is ready: locked in this order, as by a claim.
-_MEANT = (
-    "taken AS ("
-    + ready.taken("(SELECT * FROM autotask_task t WHERE t.id = %(id)s::uuid AND t.state = 1 AND {condition})")
-    + ")"
-)
-
-_COMES_NEXT = f"""(%(step)s::int IS NULL OR t.executor = '{REMOTE}' AND %(step)s::int = {_BEHIND.format(id="t.id")} + 1
-    AND (t.state = 1 OR %(step)s::int > 1))"""
-
-# By whichever pool: from now on it is like any other task, so a dead worker or a retry does not wait for the client. A step
-# after the first may begin before its deadline; a first one only when the task is ready.
-START = f"""
-WITH {_QUICK},
-{_MEANT.replace("{condition}", _COMES_NEXT)},
-started AS (
-    UPDATE autotask_task t
-    SET run_at = clock_timestamp(), executor = %(executor)s::text, payload = coalesce(%(payload)s::bytea, t.payload),
-        state = CASE WHEN t.state = 1 THEN 1 ELSE {marks.DUE_STATE} END,
-        ready_at = CASE WHEN t.state = 1 THEN clock_timestamp() ELSE {marks.DUE_READY_AT} END,
-        gate = coalesce({marks.FIRST_GATE}, t.gate), passed = CASE WHEN t.state = 1 THEN t.passed ELSE 0 * t.passed END, awaited = t.awaited OR %(step)s::int IS NOT NULL
-    FROM quick
-    WHERE t.id = %(id)s::uuid AND (t.state = 0 AND {_COMES_NEXT} OR t.state = 1 AND EXISTS (SELECT FROM taken))
-    RETURNING {ready.RETURNING}, t.gate
-),
-come AS ({ready.come("started")}),
-waiting AS ({marks.waiting("started")})
-SELECT count(*) FROM started
-"""
-
-_IS_PLAIN = f"""(t.executor = '{REMOTE}' AND %(step)s::int = {_BEHIND.format(id="t.id")} + 1
-    AND t.attempt = 0 AND t.failures = 0 AND t.lost = 0 AND t.flow IS NULL AND NOT t.cancel_requested
-    AND octet_length(coalesce(%(payload)s::bytea, t.payload)) <= %(largest)s::int)"""
-
-# The same for a worker that has offered to take the next task: if nothing about this one is special, it is claimed at once.
-CLAIM = f"""
-WITH {_QUICK},
-{_MEANT.replace("{condition}", _IS_PLAIN)},
-started AS (
-    UPDATE autotask_task t
-    SET state = 1, run_at = clock_timestamp(), ready_at = clock_timestamp(), executor = '',
-        payload = coalesce(%(payload)s::bytea, t.payload)
-    FROM quick
-    WHERE t.id = %(id)s::uuid
-      AND (t.state = 0 AND %(step)s::int > 1 AND {_IS_PLAIN} OR t.state = 1 AND EXISTS (SELECT FROM taken))
-    RETURNING t.id, t.queue, t.priority, t.retries, t.payload
-),
-gone AS (SELECT id FROM started),
-{claims.MADE}
-SELECT started.id, made.number << {claims.PLACE_BITS}, started.queue, started.priority, started.retries, started.payload
-FROM made CROSS JOIN started
-"""
+#: The number of steps that the task *id* has behind it.
+BEHIND = "(SELECT coalesce(max(s.number), 0) FROM autotask_step s WHERE s.task_id = {id} AND s.number > 0)"
 
 # Rare enough for a look at all live tasks: a client came for a row that is gone.
 OF_ROW = f"""
@@ -220,11 +134,11 @@ WHERE state IN (0, 1) AND executor = '{REMOTE}' AND name = %(name)s AND argument
 
 # It stays ready, so that it keeps its slots.
 HOLD = f"""
-WITH {_QUICK},
+WITH {QUICK},
 free AS MATERIALIZED (
     SELECT r.ctid AS address, clock_timestamp() + %(seconds)s::float8 * interval '1 s' AS until
     FROM quick, autotask_task t JOIN autotask_ready r ON {ready.IS_OF}
-    WHERE t.id = %(id)s::uuid AND t.executor = '{REMOTE}' AND {_BEHIND.format(id="t.id")} = %(behind)s::int
+    WHERE t.id = %(id)s::uuid AND t.executor = '{REMOTE}' AND {BEHIND.format(id="t.id")} = %(behind)s::int
     FOR UPDATE OF r
 ),
 held AS (
@@ -237,13 +151,13 @@ RETURNING t.id
 
 # One snapshot: it is in one of the tables, or in neither.
 PLACE = f"""
-SELECT t.state, t.executor = '{REMOTE}' AND t.state <> 2, {_BEHIND.format(id="t.id")}
+SELECT t.state, t.executor = '{REMOTE}' AND t.state <> 2, {BEHIND.format(id="t.id")}
 FROM autotask_live t WHERE t.id = %(id)s::uuid
 UNION ALL
 SELECT e.state, false, 0 FROM autotask_result e WHERE e.id = %(id)s::uuid
 """
 
-# Steps that a client was to begin in time, and did not: a worker's scheduler does the same when it looks.
+# Steps that a client should have begun in time, and did not: a worker's scheduler does the same when it looks.
 LAPSED = f"""
 WITH lapsed AS (
     UPDATE autotask_task t
@@ -292,69 +206,6 @@ def withdraw(connection: BaseDatabaseWrapper, offered: Sequence[Offered]) -> Non
         "since": arrays.texts([each.since for each in offered]),
     }
     execute(connection, WITHDRAW, params)
-
-
-def start(
-    connection: BaseDatabaseWrapper,
-    id: uuid.UUID,
-    executor: str,
-    *,
-    step: int | None = None,
-    payload: bytes | None = None,
-) -> bool:
-    """Make a waiting task ready for a worker. The caller wakes one.
-
-    :param executor: where it runs.
-    :param step: do it only if the task waits for a client from outside, and this step comes next; the end of the step will
-        be notified. None: in any case.
-    :param payload: its signed arguments from now on; None: as they are.
-    :returns: whether it was done.
-    """
-    params = {"id": id, "executor": executor, "step": step, "payload": payload}
-    return bool(rows_for_caller(connection, START, params)[0][0])
-
-
-def claim(
-    connection: BaseDatabaseWrapper,
-    which: uuid.UUID | Key,
-    worker_id: uuid.UUID,
-    *,
-    step: int,
-    payload: bytes | None,
-    largest: int,
-) -> Claimed | None:
-    """Store a step as claimed by a worker that has offered to take it, in a thread.
-
-    :param which: the task, or the key of its row.
-    :param step: as for :func:`start`.
-    :param largest: bytes that the arguments may have.
-    :returns: None if the task does not wait for this step, or is not plain; then nothing has changed.
-    """
-    params = {"worker_id": worker_id, "step": step, "payload": payload, "largest": largest}
-    if isinstance(which, Key):
-        sql, params["key"] = _claim_of_row(*which[:3], which.columns), which.value
-    else:
-        sql, params["id"] = CLAIM, which
-    found = rows_for_caller(connection, sql, params)
-    if not found:
-        return None
-    id, fence, queue, priority, retries, arguments, *of_row = found[0]
-    row = tuple(of_row[1:]) if of_row and of_row[0] else None
-    return Claimed(id, fence, queue, priority, retries, bytes(arguments), row)
-
-
-@functools.lru_cache(maxsize=100)
-def _claim_of_row(table: str, column: str, type: str, columns: tuple[str, ...]) -> str:
-    is_meant = f"r.{column} = %(key)s::{type}"
-    row = f"(SELECT r.task_id FROM {table} r WHERE {is_meant} AND r.done_time IS NULL)"
-    sql = CLAIM.replace("%(id)s::uuid", row)
-    if not columns:
-        return sql
-    # The size of a value that is stored out of line is known without reading it.
-    size = " + ".join(f"coalesce(pg_column_size(r.{name}), 0)" for name in columns)
-    values = "".join(f", r.{name}" for name in columns)
-    sql = sql.replace("\nFROM made", f", r.{column} IS NOT NULL{values}\nFROM made")
-    return f"{sql}LEFT JOIN {table} r ON {is_meant} AND {size} <= {LARGEST_ROW}"
 
 
 def of_row(connection: BaseDatabaseWrapper, name: str, task_info: str) -> list[uuid.UUID]:

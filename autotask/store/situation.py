@@ -80,7 +80,7 @@ class Typical:
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """A background worker: whether it is to run, and whether a registered worker hosts it."""
+    """A background worker: whether it should run, and whether a registered worker hosts it."""
 
     wanted: bool
     hosted: bool

@@ -90,7 +90,8 @@ FREE_LATER = f"""(
         WHERE s.gate = later.gate->>'key'
     ) END)
     FROM jsonb_array_elements(t.flow->'gates') WITH ORDINALITY AS later(gate, place)
-    LEFT JOIN unnest(%(limits)s::text[], %(mosts)s::int[]) AS present(base, most) ON present.base = later.gate->>'base'
+    LEFT JOIN unnest(%(limits)s::text[], %(mosts)s::int[]) AS present(base, most)
+        ON present.base = split_part(substr(later.gate->>'key', 7), '(', 1)
     WHERE later.place > t.passed + 1 AND later.gate ? 'most' AND strpos(later.gate->>'key', '(') = 0
 )"""
 

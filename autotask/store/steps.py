@@ -89,7 +89,7 @@ FROM (SELECT id FROM autotask_task WHERE id = %(id)s::uuid FOR KEY SHARE) AS cla
 RETURNING 1
 """
 
-# As for a release, the attempt does not count, and what has failed before in this step is over. A task that is to be cancelled
+# As for a release, the attempt does not count, and what has failed before in this step is over. A task that should be cancelled
 # is ready at once, for a worker to record that. With gates, it keeps its slots only if it is ready at once.
 _WAITS = "o.delay > 0 AND NOT t.cancel_requested"
 # So it is not left to a client from outside, either: perhaps none comes.

@@ -16,7 +16,7 @@ class Chore(enum.Enum):
     CLAIMS = "claims in the name of this worker, which it may not know"
     ORPHANS = "claims of workers that are not in the register"
     PAUSES = "pauses, and tasks that are held because of one"
-    NOTICES = "ended tasks of which somebody is to be notified"
+    NOTICES = "ended tasks with notices that must be sent"
     HELD = "held tasks, and marks at their gates"
     GATES = "slots and buckets, which may be left over"
     RESULTS = "results whose time to live is over"

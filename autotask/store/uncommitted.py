@@ -121,20 +121,20 @@ def _store_now(tasks: list[NewTask], insert: Insert) -> None:
         raise
 
 
+def in_transactions() -> list[BaseDatabaseWrapper]:
+    """Return the connections on which this thread has a transaction open."""
+    return [connection for connection in connections.all(initialized_only=True) if connection.in_atomic_block]
+
+
 def _to_wait_for() -> list[BaseDatabaseWrapper]:
     if len(connections.settings) == 1 or current().in_atomic_block:
         return []
-    return _in_transactions()
-
-
-def _in_transactions() -> list[BaseDatabaseWrapper]:
-    """Return the connections on which this thread has a transaction open."""
-    return [connection for connection in connections.all(initialized_only=True) if connection.in_atomic_block]
+    return in_transactions()
 
 
 def _on_commit() -> list[tuple[BaseDatabaseWrapper, Any]]:
     """Return the on_commit functions of this thread's transactions, in order, each with its connection."""
     if len(connections.settings) == 1:
         return []
-    open_ = _in_transactions()
+    open_ = in_transactions()
     return [(connection, function) for connection in open_ for _, function, *_ in connection.run_on_commit]

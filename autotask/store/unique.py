@@ -1,11 +1,13 @@
 """Store calls that other calls may stand in for: unique, throttled and debounced ones."""
 
+import contextlib
 import functools
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.exceptions import AlreadyEnqueued
@@ -20,6 +22,10 @@ Renew = Callable[[NewTask, uuid.UUID, bytes | None], NewTask]
 
 #: The most looks for the task that has a key, if it ends just then each time.
 TRIES = 100
+
+#: The tries of a call of many. While many tasks run, some of them may begin or end in each try. So the last one does not begin at the
+#: first key again, although it may then wait for another call, or a claim, that waits for it: the database ends one of the two.
+BEGINNINGS = 10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -141,20 +147,55 @@ def store(
     :raises AlreadyEnqueued: there is a task already, and the terms say "raise"; then nothing is stored.
     """
     if len(tasks) == 1 and not tokens and not terms.merges:
-        return _insert(connection, tasks, terms, telling)
-    # With a savepoint if the call may be refused, or a function that merges may fail, and the caller continues.
-    may_fail = terms.merges or terms.on_conflict == "raise"
-    store_them = functools.partial(_draw_and_insert, connection, tasks, terms, tokens)
-    return in_transaction(connection, store_them, savepoint=may_fail)
+        for _ in range(TRIES):
+            with contextlib.suppress(_Missed):
+                return _insert_one(connection, tasks, terms, telling)
+    else:
+        seen: Seen = {}
+        last = BEGINNINGS if len(tasks) > 1 else TRIES
+        for number in range(1, last + 1):
+            store_them = functools.partial(_draw_and_insert, connection, tasks, terms, tokens, seen, number == last)
+            with contextlib.suppress(_Missed):
+                return in_transaction(connection, store_them)
+    task = tasks[0]
+    raise AlreadyEnqueued(name=task.kind.name, key=task.any_flow.unique_key, id="that ends again and again")
+
+
+class _Missed(Exception):
+    """Another transaction has ended or begun a task before this one could find or replace it.
+
+    The next try begins where this one began, and so takes the keys from the first on. If it kept its keys and locks, and
+    continued with the other tasks, it could wait for another call or a claim that waits for it.
+    """
+
+
+def _insert_one(
+    connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Terms, telling: bool
+) -> dict[uuid.UUID, Stored]:
+    if enqueue.insert_flowing(connection, tasks, telling):
+        return {}
+    # Only to replace a row locks it, even if it turns out that its task has begun. Outside of a transaction it does not stay locked.
+    locks = terms.on_conflict == "replace" and connection.in_atomic_block
+    with transaction.atomic(using=connection.alias) if locks else contextlib.nullcontext():
+        found = _answer(connection, _find(connection, tasks), terms)
+        if not found:
+            raise _Missed
+        return found
 
 
 def _draw_and_insert(
-    connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Terms, tokens: Sequence[Throttle]
+    connection: BaseDatabaseWrapper,
+    tasks: Sequence[NewTask],
+    terms: Terms,
+    tokens: Sequence[Throttle],
+    seen: "Seen",
+    keeps: bool,
 ) -> dict[uuid.UUID, Stored]:
     late = draws.draw(connection, tokens, [task.id for task in tasks]) if tokens else {}
     taken = [_Taken(task, late[task.id], by.key) for task, by in zip(tasks, tokens, strict=False) if task.id in late]
     found = _answer(connection, taken, terms)
-    return found | _insert(connection, [task for task in tasks if task.id not in late] if late else tasks, terms)
+    rest = [task for task in tasks if task.id not in late] if late else tasks
+    return found | _insert(connection, rest, terms, seen, keeps) if rest else found
 
 
 class _Taken(NamedTuple):
@@ -171,30 +212,59 @@ class _Taken(NamedTuple):
     begun: bool = False
 
 
+#: The tasks of others that had the keys of a call in an earlier try, by the ids of its own. One that has ended between the INSERT of
+#: this try and its look for them had the key until then.
+Seen = dict[uuid.UUID, _Taken]
+
+
 def _insert(
-    connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Terms, telling: bool = False
+    connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Terms, seen: Seen, keeps: bool
 ) -> dict[uuid.UUID, Stored]:
-    """Insert the tasks whose keys are free, and say what happens to the others."""
+    """Insert the tasks whose keys are free, and say what happens to the others.
+
+    :param keeps: whether to continue with the others if some are missed.
+    :raises _Missed: they are.
+    """
     found: dict[uuid.UUID, Stored] = {}
     remaining = many.insert_unique(connection, tasks)
-    for _ in range(TRIES):
-        if not remaining:
-            return found
-        inserted = enqueue.insert_flowing(connection, remaining, telling)
-        if len(inserted) == len(remaining):
-            return found
-        remaining = [task for task in remaining if task.id not in inserted]
-        # In one statement with the INSERT, this would not see a task that another transaction has stored meanwhile
-        # (findings/get_or_create_in_one_statement_finds_nothing.sh).
-        found |= _answer(connection, _find(connection, remaining), terms)
-        # The tasks that had the keys of the others have ended meanwhile, or begun.
-        remaining = [task for task in remaining if task.id not in found]
-    task = remaining[0]
-    raise AlreadyEnqueued(name=task.kind.name, key=task.any_flow.unique_key, id="that ends again and again")
+    if remaining is tasks:
+        remaining = _insert_free(connection, tasks)
+    tries = TRIES if keeps else 1
+    while remaining:
+        taken = _find(connection, remaining)
+        found |= _answer(connection, [*taken, *_ended(remaining, taken, terms, seen)], terms)
+        own = {task.id for task in tasks}
+        seen.update((one.task.id, one) for one in taken if one.by not in own)
+        tries -= 1
+        if remaining := [task for task in remaining if task.id not in found]:
+            if not tries:
+                raise _Missed
+            remaining = _insert_free(connection, remaining)
+    return found
+
+
+def _insert_free(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> list[NewTask]:
+    """Insert the tasks whose keys are free, and return the others."""
+    inserted = enqueue.insert_flowing(connection, tasks)
+    return [task for task in tasks if task.id not in inserted]
+
+
+def _ended(tasks: Sequence[NewTask], taken: Sequence[_Taken], terms: Terms, seen: Seen) -> list[_Taken]:
+    """Return those tasks whose keys were taken by tasks that have ended just now.
+
+    If one of these could still have been replaced, it is left out: perhaps it was cancelled, and nobody would run the new arguments.
+    """
+    there = {one.task.id for one in taken}
+    gone = [seen[task.id] for task in tasks if task.id in seen and task.id not in there]
+    return [one for one in gone if one.begun or terms.on_conflict == "return"]
 
 
 def _find(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> list[_Taken]:
-    """Return those tasks whose keys are taken."""
+    """Return those tasks whose keys are taken.
+
+    In one statement with the INSERT, this would not see a task that another transaction has stored meanwhile
+    (findings/get_or_create_in_one_statement_finds_nothing.sh).
+    """
     keys = {task.id: task.any_flow.unique_key for task in tasks}
     there = {
         key: (id, not_begun) for key, id, not_begun in rows(connection, FIND, {"key": arrays.texts(keys.values())})

@@ -157,7 +157,7 @@ def beat(
 
 
 def to_be_cancelled(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[uuid.UUID]:
-    """Return the running tasks of a worker that are to be cancelled."""
+    """Return the running tasks of a worker that should be cancelled."""
     return [row[0] for row in rows(connection, TO_BE_CANCELLED, {"id": id})]
 
 

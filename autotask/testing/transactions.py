@@ -5,8 +5,9 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import cast
 
-from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store.uncommitted import in_transactions
 
 logger = logging.getLogger("autotask.testing")
 
@@ -31,7 +32,7 @@ def held_for_commit(connection: BaseDatabaseWrapper) -> Held:
 
 def marks() -> Marks:
     """Return the number of on_commit functions that each connection of this thread has now."""
-    return {connection.alias: len(held_for_commit(connection)) for connection in _in_transactions()}
+    return {connection.alias: len(held_for_commit(connection)) for connection in in_transactions()}
 
 
 def run_on_commit(since: Marks | None = None) -> None:
@@ -42,7 +43,7 @@ def run_on_commit(since: Marks | None = None) -> None:
     :param since: only those that were registered since then.
     :raises Exception: the error of a function that is not robust.
     """
-    for connection in _in_transactions():
+    for connection in in_transactions():
         if not is_inside_code(connection):
             _run_on_commit(connection, (since or {}).get(connection.alias, 0))
 
@@ -56,7 +57,7 @@ def sheltered() -> Iterator[None]:
     """
     held = [
         (connection, connection.savepoint(), len(held_for_commit(connection)))
-        for connection in _in_transactions()
+        for connection in in_transactions()
         if not connection.needs_rollback
     ]
     try:
@@ -64,10 +65,6 @@ def sheltered() -> Iterator[None]:
     finally:
         for connection, savepoint, registered in held:
             _leave(connection, savepoint, registered)
-
-
-def _in_transactions() -> list[BaseDatabaseWrapper]:
-    return [connection for connection in connections.all(initialized_only=True) if connection.in_atomic_block]
 
 
 def _run_on_commit(connection: BaseDatabaseWrapper, start: int) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("autotask.worker")
 
-#: Seconds between two looks whether all instances have ended.
+#: Seconds between two checks whether all instances have ended.
 LOOK_EVERY = 0.02
 
 #: Seconds that interrupted instances get to end.
@@ -61,6 +61,10 @@ class Caretaker:
             logger.error("No background workers run here, since there are no threads left: %s", error)
             self._hosting = None
 
+    def listens(self) -> bool:
+        """Whether a connection of theirs listens."""
+        return self._hosting is not None
+
     def look(self) -> None:
         """Look at once: this worker has a new name, or others have died."""
         if self._hosting is not None:
@@ -81,7 +85,7 @@ class Caretaker:
             self._hosting.doubt()
 
     def cancel(self, ids: Sequence[uuid.UUID]) -> None:
-        """Note that messages are to be cancelled."""
+        """Note that messages should be cancelled."""
         if self._hosting is not None:
             self._hosting.cancelled.update(ids)
 

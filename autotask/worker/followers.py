@@ -80,7 +80,7 @@ class Followers:
     def hold(self, tasks: Sequence[ClaimedTask], claimed: int = 0, *, more: bool = False) -> None:
         """Note that claimed tasks have their slots, before they begin.
 
-        One that is to be cancelled may have none: after a failed attempt it is ready at once, and has passed no gate.
+        One that should be cancelled may have none: after a failed attempt it is ready at once, and has passed no gate.
 
         :param claimed: how many were claimed together with these, and with tasks that have no slots.
         :param more: whether others may be ready: the next claim may have as many slots again.
@@ -285,7 +285,7 @@ class Followers:
             self._claimed = 0
 
     def _with_leaders(self, held: Iterable[ClaimedTask]) -> dict[str, Gate]:
-        """Return the gates of tasks that have just got their slots, whose followers are to begin one right after the other."""
+        """Return the gates of tasks that have just got their slots, whose followers begin one right after the other."""
         gates = {}
         for task in held:
             if (chain := self._chains.get(task.fence)) is not None:

@@ -46,7 +46,7 @@ class Gates:
         self._refused = gates.refusals()
 
     def opened(self, number: int) -> None:
-        """Tell the loop how many tasks have become ready, and how many gates are to be checked."""
+        """Tell the loop how many tasks have become ready, and how many gates should be checked."""
         if number:
             self._call()
 

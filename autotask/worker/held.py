@@ -9,7 +9,7 @@ from autotask.worker.unfinished import Unfinished
 
 
 class HeldTasks:
-    """The claims of a worker, which of them are to be cancelled, and which it has given up.
+    """The claims of a worker, which of them should be cancelled, and which it has given up.
 
     The loop adds, the recorder lets go, the heartbeat cancels, the watch and the loop give up; every thread reads. Each claim
     has its own fence, and each step is one atomic act on a dictionary or a set: so nothing here takes a lock, and the loop
@@ -60,7 +60,7 @@ class HeldTasks:
         return list(self._tasks)
 
     def cancel(self, ids: Sequence[uuid.UUID], *, others: bool) -> None:
-        """Note that tasks are to be cancelled; with *others* even those not held, which may be on their way."""
+        """Note that tasks should be cancelled; with *others* even those not held, which may be on their way."""
         self.cancelled.update(ids if others else self.ids().intersection(ids))
 
     def is_cancelled(self, task: ClaimedTask) -> bool:

@@ -36,7 +36,7 @@ class Lanes:
 
     A lane's lower bound is only an optimisation: it lets a claim skip the dead entries of tasks claimed before.
 
-    :param serves: whether a queue is to be served.
+    :param serves: whether a queue should be served.
     :param executor: the name of the pool in the rows of its tasks.
     """
 

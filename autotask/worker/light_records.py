@@ -71,22 +71,29 @@ def _record(
     sinfo: str | None = None,
     **others: Any,
 ) -> logging.LogRecord:
-    kind = LightRecord if _is_ours_alone(name, level) else logging.LogRecord
+    logger: Any = _Logger.manager.loggerDict.get(name)
+    kind = LightRecord if type(logger) is _Logger and is_alone(logger, level) else logging.LogRecord
     return kind(name, level, pathname, lineno, msg, args, exc_info, func, sinfo, **others)
 
 
-def _is_ours_alone(name: str, level: int) -> bool:
-    """Whether nobody else sees a record of this logger and this level: no handler, no filter, and no other library."""
-    logger: Any = _Logger.manager.loggerDict.get(name)
-    if type(logger) is not _Logger or logger.filters or not _ours:
+def is_alone(logger: logging.Logger, level: int) -> bool:
+    """Whether one of ours, and nobody else, sees a record of this plain logger and this level.
+
+    Others are handlers, filters, and libraries that replace a method.
+    """
+    if logger.filters or not _ours:
         return False
     if logging.getLogRecordFactory() is not _record:
         return False  # A project makes its own records of these.
     if _Logger.callHandlers is not _call or _Logger.handle is not _handle or _Logger.makeRecord is not _make:
         return False
-    while logger is not None:
-        for handler in logger.handlers:
-            if handler not in _ours and level >= handler.level:
-                return False
-        logger = logger.parent if logger.propagate else None
-    return True
+    is_heard = False
+    place: logging.Logger | None = logger
+    while place is not None:
+        for handler in place.handlers:
+            if level >= handler.level:
+                if handler not in _ours:
+                    return False
+                is_heard = True
+        place = place.parent if place.propagate else None
+    return is_heard

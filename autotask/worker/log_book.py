@@ -119,11 +119,18 @@ class Forwarder:
         """Send a line at once: the child may be killed in the next moment."""
         self.take_stray((context.id, context.attempt), record)
 
+    def say(self, context: TaskContext, created: float, level: str, logger: str, message: str) -> None:
+        """Do the same for a line without a record."""
+        self._put(Line((context.id, context.attempt), (created, level, logger, message[: LONGEST_TEXT + 1])))
+
     def take_stray(self, attempt: Attempt, record: logging.LogRecord) -> None:
         """Do the same for a line of a thread that the task has started."""
+        self._put(Line(attempt, said_by(record)))
+
+    def _put(self, line: Line) -> None:
         # A process that the task has forked has the same pipe, and would write between the bytes of the child.
         if os.getpid() == self._pid:
-            self._send(Line(attempt, said_by(record)))
+            self._send(line)
 
 
 class LogBook:
@@ -151,19 +158,23 @@ class LogBook:
 
     def take(self, context: TaskContext, record: logging.LogRecord) -> None:
         """Take a record of the attempt that runs where it was logged."""
-        if (lines := self._here.get(context)) is None:
-            if context.is_over:  # A thread that it has left behind continues.
-                self.take_stray((context.id, context.attempt), record)
-                return
-            lines = self._begin(context)
         # As said_by() does. Tasks wait for each line.
         message = record.getMessage()
         if record.exc_info or record.stack_info or "task_name" in record.__dict__:
             message = whole(record, message)
+        self.say(context, record.created, record.levelname, record.name, message)
+
+    def say(self, context: TaskContext, created: float, level: str, logger: str, message: str) -> None:
+        """Take a line of that attempt that is no more than its message."""
+        if (lines := self._here.get(context)) is None:
+            if context.is_over:  # A thread that it has left behind continues.
+                self.put(Line((context.id, context.attempt), (created, level, logger, message[: LONGEST_TEXT + 1])))
+                return
+            lines = self._begin(context)
         if len(message) > LONG:
             message = self._long(lines, message)
         said = lines.said
-        said.append((record.created, record.levelname, record.name, message))
+        said.append((created, level, logger, message))
         if len(said) == self._many:
             self._hurry()
 

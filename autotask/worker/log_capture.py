@@ -20,7 +20,7 @@ from autotask.signals import task_lost
 from autotask.task import ClaimedTask, State
 from autotask.task_log import LOGGER, PREFIX, level_of, text_of_end
 from autotask.texts.lines import INDENT, indented, one_line
-from autotask.worker import console, light_records
+from autotask.worker import console, light_records, short_way
 from autotask.worker.log_writer import LogFolder, LogWriter, complain
 
 _formatter = logging.Formatter()
@@ -68,6 +68,9 @@ class Book(Protocol):
     def take(self, running: context.TaskContext, record: logging.LogRecord) -> None:
         """Take a line of the attempt that runs where it was logged."""
 
+    def say(self, running: context.TaskContext, created: float, level: str, logger: str, message: str) -> None:
+        """Take a line of that attempt which has no record: neither exception nor stack nor further fields."""
+
     def take_stray(self, attempt: tuple[uuid.UUID, int], record: logging.LogRecord) -> None:
         """Take a line of an attempt, a task and its number, that was logged elsewhere."""
 
@@ -97,7 +100,8 @@ class CaptureOthers(logging.Handler):
 
     def __init__(self, book: Book) -> None:
         super().__init__(book.level)
-        self._take = book.take
+        self._take, self._say = book.take, book.say
+        self._known: set[str] = set()
 
     # Without the lock of all handlers: tasks do not wait for each other.
     def handle(self, record: logging.LogRecord) -> bool:
@@ -107,6 +111,9 @@ class CaptureOthers(logging.Handler):
         if (running := _running(None)) is not None and running.fence is not None:
             try:
                 self._take(running, record)
+                if type(record) is light_records.LightRecord and name not in self._known:
+                    self._known.add(name)
+                    short_way.give(name, record.levelno, self._say)
             except Exception:
                 self.handleError(record)
         return True
@@ -151,6 +158,7 @@ def start(book: Book | None = None) -> None:
 
 def _use(book: Book | None) -> None:
     global _book, _others
+    short_way.take_back()
     if _others is not None:
         logging.getLogger().removeHandler(_others)
     _book, _others = book, None if book is None else CaptureOthers(book)

@@ -36,6 +36,9 @@ PROMOTE_EVERY = 0.2
 #: Consecutive turns that may fail for another reason than the database; then the worker is replaced.
 MOST_FAILED_TURNS = 20
 
+#: Seconds of a sleep in which nothing came, after which a worker may leave it to others to listen.
+LONG_SLEEP = 2.0
+
 #: Seconds between two looks for the tables before ``migrate`` has created them.
 TABLES_EVERY = 2.0
 
@@ -138,7 +141,7 @@ class Loop:
 
     def _wait_after(self, error: Exception) -> None:
         """Wait a moment after a failure; the next turn releases tasks claimed in that turn and not held."""
-        self.news.connection.close()
+        self.news.lose()
         self.wakeup.sleep(self.outage.failed(error))
 
     def _prepare(self, connection: BaseDatabaseWrapper) -> None:
@@ -181,6 +184,8 @@ class Loop:
             self.claimer.idle.was_woken()
         else:
             self.claimer.hopeful = False
+            if self.claimer.idle.seconds >= min(LONG_SLEEP, settings.POLL_INTERVAL):
+                self.news.rest()
             self.claimer.idle.slept_through(settings.POLL_INTERVAL)
 
     def _sleep_and_accept(self, seconds: float) -> bool:
@@ -224,3 +229,5 @@ class Loop:
         if self.news.was_called() and not (self.claimer.room() and is_quiet):
             # A caller has woken this worker, which has no room, or lets a suspect run alone; others may have some.
             self.news.pass_on_call()
+        elif self.news.was_told_of_one and not (self.claimer.room() and is_quiet):
+            self.news.pass_on_one()

@@ -34,7 +34,7 @@ OVER = (State.ERROR, State.CANCELLED)
 
 
 class Notifier:
-    """Enqueues a delivery for each ended task of which somebody is to be notified.
+    """Enqueues a delivery for each ended task of which somebody should be notified.
 
     It looks when this worker has ended such a task, then only at the last ends: if a mail server is away, any number of older
     ones may wait for it. Rarely, if there are any, it looks at all: for tasks that ended without a worker, or whose delivery is

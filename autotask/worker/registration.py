@@ -27,6 +27,7 @@ class Registration:
     :ivar identity: the entry of this worker.
     :ivar has_new_name: whether the name has changed since the loop looked. The loop resets it.
     :ivar others: what the register said of other workers at the last beat.
+    :ivar line: the mark of its line in the register, as the last beat has written it.
     :ivar stopping: whether the worker has begun to stop.
     :ivar fresh_until: until when its lease can be trusted, on the monotonic clock.
     """
@@ -38,6 +39,7 @@ class Registration:
         self.has_new_name = False
         self.others = workers.Register((), False)
         self.stopping = False
+        self.line = ""
         self.fresh_until = float("-inf")
         self._note_beat(time.monotonic())
 
@@ -80,7 +82,7 @@ class Registration:
         if others is None:
             self._sign_on_again(connection)
         else:
-            self.others = others
+            self.others, self.line = others, line
         self._note_beat(now)
         return others is not None
 

@@ -113,7 +113,7 @@ class Relay:
 
 
 def can_run() -> bool:
-    """Whether tasks are to be put into Redis; what keeps them from it is logged."""
+    """Whether tasks should be put into Redis; what keeps them from it is logged."""
     try:
         if address() is None:
             return False

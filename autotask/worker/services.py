@@ -25,8 +25,10 @@ from autotask.worker.options import WorkerOptions
 from autotask.worker.pauser import Pauser
 from autotask.worker.pruner import Pruner
 from autotask.worker.registration import Registration
+from autotask.worker.relief import Relief
 from autotask.worker.reporter import Reporter
 from autotask.worker.rescuer import Rescuer
+from autotask.worker.resting import Rest
 from autotask.worker.scheduler import Scheduler
 from autotask.worker.service import Service, ServiceThread
 from autotask.worker.serving import Serving
@@ -54,6 +56,7 @@ _WHO = {
 class Services:
     """The services of a worker, in two threads or three. The worker starts and stops them; any thread may hurry them.
 
+    :param rest: whether this worker leaves it to others to listen.
     :param changed: called when the last look for work may be out of date.
     :param tell: called when other workers have died.
     :ivar chores: what a survey has found to do, for the loop and for services.
@@ -71,6 +74,7 @@ class Services:
         serving: Serving,
         wakeup: Wakeup,
         heartbeat: Heartbeat,
+        rest: Rest,
         changed: Callable[[], None],
         tell: Callable[[BaseDatabaseWrapper], None],
     ) -> None:
@@ -81,6 +85,7 @@ class Services:
         self.log_book = self._make_log_book()
         services: list[Service] = [
             Surveyor(registration, chores, self._hurry, self._note_clock),
+            Relief(rest, wake),
             Rescuer(registration, chores, wake, options.predecessor, tell),
             Scheduler(wake),
             Pauser(serving.paused, chores, changed),

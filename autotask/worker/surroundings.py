@@ -49,7 +49,7 @@ class Surroundings(Protocol):
         """
 
     def settle(self) -> None:
-        """End what was used in other threads after that, by what was to be done on commit."""
+        """End what was used in other threads after that, by the functions that ran on commit."""
 
 
 class OfWorker:

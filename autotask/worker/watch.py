@@ -47,7 +47,7 @@ def judge(
 class Watch:
     """A thread that looks at the running tasks a few times a second. Only it interrupts tasks.
 
-    :param is_cancelled: returns whether a task is to be cancelled.
+    :param is_cancelled: returns whether a task should be cancelled.
     :param give_up: called with the pool and the run of a task that does not stop, its limit in seconds, and its remains.
     :param show: called with all running tasks, after each look.
     :param look_too: called at each look.
@@ -80,7 +80,7 @@ class Watch:
         self._thread.start()
 
     def wake(self) -> None:
-        """Have it look soon: a task is to be cancelled."""
+        """Have it look soon: a task should be cancelled."""
         self._awake.set()
 
     def begin(self) -> None:

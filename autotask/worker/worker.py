@@ -38,6 +38,7 @@ from autotask.worker.recorder import Recorder
 from autotask.worker.recycling import Recycling
 from autotask.worker.registration import Registration
 from autotask.worker.reporter import Reporter
+from autotask.worker.resting import Rest
 from autotask.worker.runner import Runner
 from autotask.worker.services import Services
 from autotask.worker.serving import Serving
@@ -75,6 +76,7 @@ class Worker:
         self.registration = Registration(options, executors.names(options))
         self.gates = Gates(self.wakeup.call)
         self.serving = Serving(options, self._look_before_claiming)
+        self.rest = Rest(self.registration, self.held, self._may_rest)
         self.services = self._make_services()
         self.caretaker = Caretaker(self.registration, self.reporter, options.serves, self.services.count)
         followers = Followers(lambda *task: threads.follow(*task), self.wakeup.wake, options.threads)
@@ -92,7 +94,7 @@ class Worker:
         self.stalls = StallWatch(self.wakeup, self._stop_tasks, lambda: self.exit_status)
         recycling = Recycling(options.max_tasks, options.max_memory)
         placement = Placement(pools, self.held, self.recorder, runner, self.watch, recycling)
-        news = News(self.wakeup, lambda: self.id, self.services.beat_now, self.services.look_now)
+        news = News(self.wakeup, lambda: self.id, self.services.beat_now, self.services.look_now, self.rest)
         self.claimer = self._make_claimer(threads, placement, news)
         parts = self.wakeup, self.shutdown, self.registration, self.held
         offers = Offers(options.offer_fds)
@@ -119,6 +121,7 @@ class Worker:
         heartbeat = Heartbeat(self.registration, self.held, self._cancel, self._renamed, self._is_idle, self._line)
         return Services(
             *(self.options, self.registration, self.reporter, self.serving, self.wakeup, heartbeat),
+            self.rest,
             self._look_before_claiming,
             lambda connection: self.caretaker.tell(connection),
         )
@@ -164,12 +167,16 @@ class Worker:
         """Whether it is enough to tell this worker of a task: it would take it at once, and nothing else keeps it busy."""
         return not self.held and bool(self._line())
 
+    def _may_rest(self) -> bool:
+        """Whether others may listen for this worker: not if it listens with a further connection anyway."""
+        return not self.options.burst and not self.caretaker.listens() and self.services.relay is None
+
     def _line(self) -> str:
         """Return the mark of the line on which this worker can be handed tasks; "" if it might not take them."""
         # One that ends as soon as it finds nothing is not to be waited for.
         if self.options.burst or self.registration.stopping or self.unknown_tasks.were_met_lately():
             return ""
-        takes = self.loop.news.hears and self.serving.yielding.leaves_nothing()
+        takes = self.loop.news.can_be_told and self.serving.yielding.leaves_nothing()
         return lines.current().mark if takes else ""
 
     # --- start and stop ---------------------------------------------------------------------------------------------

@@ -238,7 +238,7 @@ class Writes:
 
 
 def _closed(released: Sequence[Released]) -> dict[str, float]:
-    """Return for how many seconds which gates of rates are to be closed."""
+    """Return for how many seconds which gates of rates should be closed."""
     closed: dict[str, float] = {}
     for each in released:
         if each.closes and each.task.flow is not None:

@@ -46,6 +46,9 @@ SELECT gen_random_uuid(), run_at + n * interval '1 us', {others}
 FROM generate_series(1, %(count)s::int) AS n, (SELECT * FROM autotask_task WHERE id = %(id)s) AS t
 """
 
+#: A table of the same form, for as many bytes in the same database.
+_ASIDE = "CREATE TABLE aside (LIKE autotask_task INCLUDING ALL)"
+
 #: The queue of the task whose result is copied, and of the task that has the only slot of a limit.
 _PREFILL = "prefill"
 
@@ -117,7 +120,7 @@ class Autotask(Driver):
     def worker_command(self) -> list[str]:
         threads = ["--threads", str(self.order.threads)] if self.order.threads else []
         # The task that has the slot must not begin.
-        queues = ["--queues", DEFAULT_QUEUE] if self.order.prefill == "held" else []
+        queues = ["--queues", DEFAULT_QUEUE] if self.order.prefill in ("held", "aside") else []
         return ["-m", "django", "autotask", "worker", *threads, *queues]
 
     def start_workers(self, count: int) -> Workers:
@@ -126,7 +129,12 @@ class Autotask(Driver):
         return super().start_workers(count) if self.config in ("default", "logs") else Companion()
 
     def prefill(self, kind: str, count: int) -> None:
-        prefills = {"future": self._prefill_future, "ended": self._prefill_ended, "held": self._prefill_held}
+        prefills = {
+            "future": self._prefill_future,
+            "ended": self._prefill_ended,
+            "held": self._prefill_held,
+            "aside": self._prefill_aside,
+        }
         prefills[kind](count)
 
     def _prefill_future(self, count: int) -> None:
@@ -153,6 +161,15 @@ class Autotask(Driver):
         worker.stop()
         if count:
             self._clone("autotask_task", str(limited(-1).id), ("id", "run_at"), _HELD, count - 1)
+
+    def _prefill_aside(self, count: int) -> None:
+        """Make the same rows, but in a table of nobody, and leave only the task that has the slot."""
+        self._prefill_held(count)
+        self.sql.execute(_ASIDE)
+        self.sql.execute("INSERT INTO aside SELECT * FROM autotask_task WHERE state = %(held)s", {"held": State.HELD})
+        self.sql.execute("DELETE FROM autotask_task WHERE state = %(held)s", {"held": State.HELD})
+        # Else the deleted rows would still be there, as free space that the tasks to drain are spread over.
+        self.sql.execute("VACUUM FULL autotask_task")
 
     def _worker_of(self, queue: str) -> Workers:
         return Workers([sys.executable, "-m", "django", "autotask", "worker", "--queues", queue], 1)

@@ -1,4 +1,4 @@
-"""What one call costs the server beside idle workers: connections that listen and claim as workers do, without their processes."""
+"""What one call costs the server beside idle workers: connections that listen, rest and claim as workers do, without their processes."""
 
 import os
 import select
@@ -7,6 +7,7 @@ import time
 import uuid
 from typing import Any
 
+from autotask.processes.lookouts import POSTS
 from autotask.store import addressee, claim, workers
 from autotask.store.claim import BoundedLane
 from autotask.store.connection import dedicated
@@ -23,16 +24,21 @@ _LEASE = 3600.0
 
 
 class _Idle:
-    """The connection of an idle worker."""
+    """The connection of an idle worker.
 
-    def __init__(self, *, says_so: bool) -> None:
+    :param listens: whether it listens, or rests.
+    :param says_so: whether it says that it is idle.
+    """
+
+    def __init__(self, *, listens: bool, says_so: bool) -> None:
         self._connection = dedicated("claim")
         identity = make_identity(kind="worker", serves_pid=None, queues=(), threads=4)
         self._id = identity.id
         workers.sign_on(self._connection.wrapper, identity, _LEASE)
-        workers.beat(self._connection.wrapper, self._id, lease=_LEASE, idle=says_so)
+        workers.beat(self._connection.wrapper, self._id, lease=_LEASE, idle=listens and says_so)
         self._listening = Listening(self._connection, self._channels)
-        self._listening.renew()
+        if listens:
+            self._listening.renew()
 
     def fileno(self) -> int:
         """Return the file descriptor to wait for."""
@@ -53,15 +59,20 @@ class _Idle:
 def crowd(driver: Driver) -> dict[str, Any]:
     """Measure the CPU of the server for a call beside ``order.workers`` idle workers.
 
-    With the configuration "all", they do not say that they are idle: so all are told of each call.
+    They listen and rest as on one host. With the configuration "each", each of them listens, as on hosts with few workers. With "all",
+    they also do not say that they are idle: so all are told of each call.
     """
     driver.connect()
-    idle = [_Idle(says_so=driver.config != "all") for _ in range(driver.order.workers)]
+    idle = [
+        _Idle(listens=number < POSTS or driver.config in ("each", "all"), says_so=driver.config != "all")
+        for number in range(driver.order.workers)
+    ]
+    listening = [each for each in idle if each.fileno() >= 0]
     claimed, stopping = [0], threading.Event()
 
     def serve() -> None:
         while not stopping.is_set():
-            ready, _, _ = select.select(idle, [], [], 0.05)
+            ready, _, _ = select.select(listening, [], [], 0.05)
             claimed[0] += sum(each.look() for each in ready)
 
     thread = threading.Thread(target=serve)

@@ -60,7 +60,7 @@ def _tree(site, name, **modules):
 def newer_autotask(tree):
     """Put a later autotask into a tree, which writes and reads envelopes of a later version."""
     copy = shutil.copytree(ROOT / "autotask", tree / "autotask", ignore=shutil.ignore_patterns("__pycache__"))
-    module = copy / "payload.py"
+    module = copy / "envelopes.py"
     text = module.read_text()
     assert "\nVERSION = 1\n" in text
     module.write_text(text.replace("\nVERSION = 1\n", "\nVERSION = 2\n"))

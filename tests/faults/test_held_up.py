@@ -1,5 +1,6 @@
 """Gates that let nobody pass hold up nobody who waits elsewhere; callers and workers never deadlock (faults 71 and 72)."""
 
+import re
 import time
 from pathlib import Path
 
@@ -92,4 +93,8 @@ def test_workers_and_callers_on_the_same_keys_never_deadlock(own_server, make_wo
 
 
 def _deadlocks(world):
-    return rows(world.database, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")[0][0]
+    """Return how many there were; print what the server says about them, with the statements of both sides."""
+    count = rows(world.database, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")[0][0]
+    if count:
+        print("\n".join(re.findall(r"^.*ERROR:  deadlock detected\n(?:.*\n){,120}", world.server.log(), re.MULTILINE)))
+    return count

@@ -1,6 +1,7 @@
 """A full queue of notifications, because a listening session stays in a transaction (fault 60)."""
 
 import asyncio
+import tempfile
 import time
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ from django.db import DatabaseError, connections, transaction
 
 from autotask.doctor import examination
 from autotask.doctor.diagnosis import Patient, Verdict
+from autotask.processes.lookouts import POSTS
 from autotask.store import notify, pause, read, rescue
 from autotask.store.connection import current, execute, rows
 from autotask.task import DONE, RUNNING, State
@@ -103,6 +105,29 @@ def test_a_full_queue_of_notifications_stops_no_worker(world, laggard, figures, 
     assert "queue of notifications is full" in worker.output()
     assert "Traceback" not in worker.output()
     assert world.live() == 0
+
+
+@pytest.mark.fault(60, quick=True)
+def test_workers_that_would_rest_go_on_listening_while_the_queue_of_notifications_is_full(world, laggard):
+    # Given: more workers than keep a lookout
+    with tempfile.TemporaryDirectory() as folder:
+        world.environment["TMPDIR"] = folder
+        world.settings["POLL_INTERVAL"] = 0.3
+        workers = [world.worker(ready=False) for _ in range(POSTS + 1)]
+
+        # When: one that is about to rest is chosen by no caller
+        wait_until(lambda: chosen(world) == POSTS + 1, 40, "idle workers")
+        wait_until(lambda: chosen(world) == POSTS, 40, "one that is about to rest")
+
+        # Then
+        wait_until(lambda: chosen(world) == POSTS + 1, 20, "one that listens again")
+        assert is_full(world)
+        assert not [worker.output() for worker in workers if "Cannot" in worker.output()]
+
+
+def chosen(world):
+    """Return the number of workers that callers may choose."""
+    return rows(world.database, "SELECT count(*) FROM autotask_worker WHERE line <> ''")[0][0]
 
 
 @pytest.mark.fault(60, quick=True)

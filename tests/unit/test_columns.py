@@ -77,7 +77,9 @@ def test_options_are_stored_under_their_names():
     assert set(enqueue.STATED) - of_calls <= {field.name for field in fields(Options)}
 
 
-@pytest.mark.parametrize("statement", [cancel.kept("gone"), ends.END, ends.END_ONE_QUIETLY, rescue.RESCUE])
+@pytest.mark.parametrize(
+    "statement", [cancel.kept("gone"), ends.END, ends.END_ONE_QUIETLY, ends.END_LAST, rescue.RESCUE]
+)
 def test_an_end_moves_all_columns(statement):
     table = re.search(r"INSERT INTO autotask_result \((.*)\)", statement)
 

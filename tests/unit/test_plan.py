@@ -1,6 +1,7 @@
 """Plans: the gates, the unique key and the bucket of a call, from the options of its task and the limits of the site."""
 
 import inspect
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -230,6 +231,18 @@ def test_a_flow_survives_the_table(account_id, size):
     loaded = Flow.load(found.stored)
     assert (loaded.gates, loaded.unique_key) == (found.gates, found.unique_key)
     assert all(gate.key.split("(")[0].partition(":")[2] == gate.base for gate in found.gates)
+
+
+def test_of_a_limit_only_its_key_and_number_are_stored():
+    found = flow(concurrency=Limit(1, key="account_id"), arguments=(7, 1))
+    assert json.loads(found.stored) == {"gates": [{"key": f"limit:{NAME}(account_id=7)", "most": 1}]}
+
+
+@pytest.mark.parametrize(
+    "gate", [LimitGate("limit:a(b", "a(b", 1), LimitGate("limit:a", "a", 1, "drop")], ids=["base", "when full"]
+)
+def test_a_gate_that_is_not_like_most_survives_the_table(gate):
+    assert Flow.load(Flow((gate,)).stored).gates == (gate,)
 
 
 # --- the plan of a definition ---------------------------------------------------------------------------------------

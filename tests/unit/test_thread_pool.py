@@ -286,7 +286,7 @@ def test_threads_that_are_about_to_sleep_or_to_wake_are_not_relied_upon(alone):
     # When, Then: somebody does, and nobody is being woken
     pool.looks_on = True
     assert not pool.holds_back()
-    pool.bell.put(None)
+    pool.bell.ring()
     assert pool.holds_back()
     pool.looks_on = False
     held.set()

@@ -35,7 +35,7 @@ class Answer(JsonResponse):
             if then is not None:
                 then()
         except Exception:  # the request is answered
-            logger.exception("What was to be done after an answer to a client of django-simpletask2 failed")
+            logger.exception("The work after an answer to a client of django-simpletask2 failed")
         finally:
             super().close()
 
@@ -45,7 +45,7 @@ def answering(act: Callable[[dict[str, Any]], Any], then: Callable[[dict[str, An
 
     It runs outside of transactions, whatever ``ATOMIC_REQUESTS`` says: it waits for what others commit.
 
-    :param then: is called with the same body when the client has the result; None: nothing is to be done.
+    :param then: is called with the same body when the client has the result; None: there is nothing to do.
     """
 
     @functools.wraps(act)

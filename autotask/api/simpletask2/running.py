@@ -15,11 +15,11 @@ from autotask.conf import settings
 from autotask.exceptions import HandlerMissing, PayloadRefused
 from autotask.handover import Stored
 from autotask.model_tasks.definition import ModelTask
-from autotask.store import notify, pull, read, steps
+from autotask.store import begin_step, notify, pull, read, steps
+from autotask.store.begin_step import Claimed, Key
 from autotask.store.connection import current, shares_sessions
 from autotask.store.enqueue import NewTask
 from autotask.store.notify import ChannelListener, PollingOnly
-from autotask.store.pull import Claimed, Key
 from autotask.store.read import StoredTask
 from autotask.store.told import result_in, step_in, told_task
 from autotask.task import State
@@ -70,7 +70,7 @@ def run_anywhere(asked: Asked, id: uuid.UUID, signed: bytes | None) -> dict[str,
     """Make the step due for any worker, and return the answer when one has run it; None if the task does not wait for it."""
     connection = current()
     with _Waiting(connection, id, asked) as waiting:
-        if not pull.start(connection, id, asked.definition.executor, step=asked.number, payload=signed):
+        if not begin_step.start(connection, id, asked.definition.executor, step=asked.number, payload=signed):
             return None
         notify.wake_after_commit(connection)
         return waiting.answer()
@@ -83,7 +83,9 @@ def _handed(asked: Asked, which: uuid.UUID | Key, signed: bytes | None, reply: s
     def claim(worker_id: uuid.UUID) -> Stored | None:
         nonlocal begun
         began = time.monotonic()
-        begun = pull.claim(connection, which, worker_id, step=asked.number, payload=signed, largest=LARGEST_HANDED)
+        begun = begin_step.claim(
+            connection, which, worker_id, step=asked.number, payload=signed, largest=LARGEST_HANDED
+        )
         if begun is None:
             return None
         kind = replace(asked.definition.kind, queue=begun.queue, priority=begun.priority, retries=begun.retries)

@@ -12,9 +12,10 @@ from autotask.api.simpletask2.running import Asked, continued, run_anywhere, run
 from autotask.conf import settings
 from autotask.model_tasks import SimpleTask
 from autotask.model_tasks.definition import ModelTask
-from autotask.store import notify, pull
+from autotask.store import begin_step, notify, pull
+from autotask.store.begin_step import Key
 from autotask.store.connection import current
-from autotask.store.pull import Key, Place
+from autotask.store.pull import Place
 from autotask.task import State
 
 #: The keys that every request has; a handler gets them in any case.
@@ -89,7 +90,7 @@ def _discard(task_info: str) -> None:
     if definition is None:
         return
     for id in pull.of_row(connection, definition.name, f"{definition.name}:{key}"):
-        pull.start(connection, id, definition.executor)
+        begin_step.start(connection, id, definition.executor)
         notify.wake_after_commit(connection)
 
 

@@ -17,7 +17,7 @@ from autotask.worker import surroundings
 from autotask.worker.job import import_there
 from autotask.worker.reporter import Reports
 
-#: Seconds between two looks whether a sleeping run is asked to stop.
+#: Seconds between two checks whether a sleeping run is asked to stop.
 LOOK_EVERY = 0.05
 
 

@@ -18,7 +18,7 @@ from autotask.worker.pools.processes import Desk, Died, NoChild
 #: The main module of a child process.
 CHILD = "autotask.worker.child"
 
-#: Seconds between two looks whether a run in an executor is to be given up.
+#: Seconds between two checks whether a run in an executor should be given up.
 LOOK_EVERY = 0.1
 
 

@@ -15,7 +15,7 @@ from autotask.worker.reporter import Reporter
 from autotask.worker.service import ServiceThread
 from autotask.worker.writes import Record
 
-#: Seconds between two looks whether all instances are given up.
+#: Seconds between two checks whether all instances are given up.
 LOOK_EVERY = 0.01
 
 

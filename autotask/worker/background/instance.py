@@ -32,7 +32,7 @@ from autotask.worker.writes import Record
 
 logger = logging.getLogger("autotask.background")
 
-#: Seconds between two looks whether the worker has its lease again.
+#: Seconds between two checks whether the worker has its lease again.
 LEASE_EVERY = 0.1
 
 #: Seconds until an instance whose loop has failed is given up.

@@ -57,7 +57,9 @@ class Claimer:
     :param serves: whether an executor and a queue are served now.
     :ivar hopeful: whether to claim before looking for lanes: true unless an idle worker was woken for nothing. Any thread
         may set it to False.
-    :ivar told: whether only this worker was told of what it has found, so that it has to pass on what it does not take.
+    :ivar told: whether only this worker was told of what it has found, or those that rest were not, so that it has to pass on what it
+        does not take.
+    :ivar told_alone: whether only this worker was told.
     :ivar told_at: when it was told the last time.
     """
 
@@ -76,6 +78,7 @@ class Claimer:
     looks: LookTimes = field(default_factory=LookTimes, init=False)
     hopeful: bool = field(default=True, init=False)
     told: bool = field(default=False, init=False)
+    told_alone: bool = field(default=True, init=False)
     told_at: float = field(default=float("-inf"), init=False)
 
     @property
@@ -140,7 +143,7 @@ class Claimer:
 
     def was_told_now(self) -> None:
         """Note that only this worker has just been told of a task: of the calls that follow at once, it hears nothing."""
-        self.told, self.told_at = True, time.monotonic()
+        self.told, self.told_at, self.told_alone = True, time.monotonic(), True
 
     def look(self, connection: BaseDatabaseWrapper, room: int = 0) -> None:
         """Find the lanes that hold work, sometimes also while known ones have enough: others may be urgent.
@@ -149,8 +152,9 @@ class Claimer:
             wait at a rate, however urgent these are.
         """
         began = time.monotonic()
-        if self.news.was_told:
-            self.told, self.told_at = True, began
+        alone = self.news.was_told
+        if alone or self.news.was_told_of_one:
+            self.told, self.told_at, self.told_alone = True, began, alone
         called = self.news.take_word()
         lanes, suspected, marked, _, due = self.claims.find_lanes(connection)
         if marked and self.gates.admit(connection, self._rooms(room)):
@@ -166,7 +170,10 @@ class Claimer:
             self.news.pass_on()  # The caller may have notified this worker only.
         elif self.told and self._is_too_much(lanes, began):
             self.told = False
-            self.news.pass_on()
+            if self.told_alone:
+                self.news.pass_on()
+            else:
+                self.news.pass_on_one()
         self.looks.took(began, time.monotonic(), due)
 
     def follow(self, connection: BaseDatabaseWrapper, held: Sequence[ClaimedTask] = ()) -> None:

@@ -19,7 +19,7 @@ class Intake:
     Unlike the threads, these pools hold nothing ahead: their tasks take longer, and may run in another worker meanwhile.
 
     :param executor: the name of the pool in the rows of its tasks.
-    :param serves: whether a queue is to be served.
+    :param serves: whether a queue should be served.
     """
 
     def __init__(self, executor: str, pool: Pool[ClaimedTask], serves: Callable[[str], bool], claims: Claims) -> None:

@@ -11,7 +11,7 @@ from autotask.processes import module_path, readable
 from autotask.processes.exit_status import how_it_ended
 from autotask.worker.pools.messages import Frames, frame
 
-#: Seconds between two looks whether a silent child still lives. Processes that it has forked may hold its pipe open.
+#: Seconds between two checks whether a silent child still lives. Processes that it has forked may hold its pipe open.
 LOOK_EVERY = 0.5
 
 #: Seconds that an idle child gets to end.

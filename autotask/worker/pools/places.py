@@ -23,7 +23,7 @@ class Place:
 
     Python can raise an exception in another thread, but not at a given point: it is raised when that thread next runs, and
     by then the thread may be doing something else. So both sides keep to an order. The interrupter names its item
-    (``_struck``) before it looks whether the thread is inside the call; the thread leaves the call before it looks
+    (``_struck``) before it checks whether the thread is inside the call; the thread leaves the call before it checks
     whether it is named. Whichever comes second sees the other. A named thread waits for the interrupter to finish, and for
     an exception that has not been raised yet. None of this costs a lock.
 

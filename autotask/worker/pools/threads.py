@@ -1,7 +1,6 @@
 """Tasks in threads."""
 
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -9,6 +8,7 @@ from typing import TypeVar
 
 from autotask.exceptions import TaskInterrupted
 from autotask.worker.pools.base import Abandoned, Run
+from autotask.worker.pools.bell import Bell
 from autotask.worker.pools.places import SAMPLE, Place
 from autotask.worker.pools.sharing import STANDSTILL, Sharing
 from autotask.worker.pools.waiting import Waiting
@@ -43,7 +43,7 @@ class ThreadPool(Waiting[T]):
     :ivar sharing: how many of them may sleep while items wait.
     :ivar asleep: how many of them sleep.
     :ivar bell: a thread with nothing to do waits for it.
-    :ivar looks_on: whether one of those that sleep looks whether those that are awake make progress.
+    :ivar looks_on: whether one of those that sleep checks whether those that are awake make progress.
     :raises RuntimeError: the system has no threads left. If it has only some, the pool begins with these.
     """
 
@@ -62,7 +62,7 @@ class ThreadPool(Waiting[T]):
         self._run = run
         self._begin, self._end = begin, end
         self._closing = False
-        self.bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.bell = Bell()
         self._falling_asleep = threading.Lock()
         self.asleep = 0
         self.sharing = Sharing()
@@ -143,7 +143,7 @@ class ThreadPool(Waiting[T]):
         if not self._todo or (not self.asleep and not self.sharing.may_leave):
             return False
         # While one rings, the thread that looks on may wake in place of another, and then nobody does.
-        return not (self.looks_on and self.bell.empty())
+        return not (self.looks_on and self.bell.is_silent())
 
     def outstanding(self) -> int:
         """Return the number of submitted items that have not finished."""
@@ -242,11 +242,9 @@ class ThreadPool(Waiting[T]):
             if self._todo or self._closing:
                 self.asleep -= 1
                 return
-        try:
-            self.bell.get(timeout=IDLE)
-        except queue.Empty:
+        if not self.bell.wait(IDLE):
             self._rest()
-            self.bell.get()
+            self.bell.wait()
 
     def _get_ready(self) -> None:
         if self._begin is not None:
@@ -274,13 +272,11 @@ class ThreadPool(Waiting[T]):
         """
         every, seen = STANDSTILL if is_first else SECOND_LOOK, -1
         while True:
-            try:
-                self.bell.get(timeout=every if self._is_to_look(is_first) else IDLE)
+            if self.bell.wait(every if self._is_to_look(is_first) else IDLE):
                 return
-            except queue.Empty:
-                finished, _ = self.busy_seconds()
-                if not self._todo:
-                    self._rest()
+            finished, _ = self.busy_seconds()
+            if not self._todo:
+                self._rest()
             if finished == seen and self._todo:
                 self.sharing.all_share()
                 for _ in range(min(len(self._todo), self.asleep)):
@@ -301,4 +297,4 @@ class ThreadPool(Waiting[T]):
         with self._falling_asleep:
             if self.asleep:
                 self.asleep -= 1
-                self.bell.put(None)
+                self.bell.ring()

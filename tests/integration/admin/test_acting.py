@@ -93,16 +93,16 @@ def test_the_action_retries_what_it_can_and_tells_about_the_rest(admin, worker):
 def test_the_action_cancels_what_waits_and_asks_what_runs(admin, running):
     # Given
     waiting = add.using(delay=3600)(1, 2)
-    done = ended(State.DONE)
+    done, cancelled = ended(State.DONE), ended(State.CANCELLED)
 
     # When
-    told = act(admin, "cancel", running.id, waiting.id, done.id)
+    told = act(admin, "cancel", running.id, waiting.id, done.id, cancelled.id)
 
     # Then
     assert told == [
         "1 task was cancelled.",
         "1 running task was asked to stop.",
-        "1 task was not cancelled: done (1).",
+        "2 tasks were not cancelled: done (1), already cancelled (1).",
     ]
     assert waiting.status == CANCELLED
     assert LogEntry.objects.count() == 2

@@ -244,15 +244,23 @@ def test_the_page_hands_the_act_over_to_a_task(admin, worker):
     id = uuid.UUID(response["Location"].split("/")[-3])
     assert TaskRecord.objects.get(id=id).name == "autotask.admin.act_on_all.act_on_all"
     asked = LogEntry.objects.get(object_id=str(id))
-    assert asked.change_message == "Retry all tasks that match"
+    assert asked.change_message == "Retry: all tasks that match"
     wait_until(lambda: TaskRecord.objects.get(id=id).state == State.DONE)
     assert LogEntry.objects.filter(object_id__in=[str(each.id) for each in wrong]).count() == 3
 
 
-@pytest.mark.parametrize("query", ["?nothing=1", "?state__in=1", "?q=%00", "?cause=%00", "?state=x"])
+@pytest.mark.parametrize("query", ["?nothing=1", "?state__in=1", "?q=%00", "?cause=%00"])
 def test_what_makes_no_sense_is_said(admin, query):
     response = admin.get(ALL + query)
     assert response.status_code in (200, 302)
+
+
+def test_a_state_that_does_not_exist_is_not_taken_for_all(admin):
+    waiting = add(1, 2)
+    response = admin.post(f"{ALL}?state=faild", {"act": "cancel"}, follow=True)
+    assert response.redirect_chain == [(TASKS, 302)]
+    assert [str(message) for message in response.context["messages"]] == ["The filter in the address is not valid."]
+    assert list(TaskRecord.objects.values_list("id", flat=True)) == [waiting.id]
 
 
 @pytest.mark.parametrize(

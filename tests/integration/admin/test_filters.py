@@ -2,11 +2,14 @@
 
 import uuid
 
+import pytest
 from django.test import Client
 
 from autotask.task import State
 from tests.integration.admin.pages import TASKS, ended, listed
 from tests.integration.admin.tasks import add, fail
+
+NOT_VALID = "The filter or the page in the address is not valid. This is the whole list."
 
 
 def test_filters_come_from_the_code(admin):
@@ -41,7 +44,6 @@ def test_filters_leave_what_fits(admin):
     assert listed(admin, queue="elsewhere") == [failed.id]
     assert listed(admin, task=add.name) == sorted([waiting.id, done.id], reverse=True)
     assert listed(admin, task=add.name, state="done") == [done.id]
-    assert listed(admin, state="nonsense") == sorted([waiting.id, done.id, failed.id], reverse=True)
 
 
 def test_a_tag_is_looked_for_whether_or_not_the_code_names_it(admin):
@@ -54,6 +56,14 @@ def test_a_tag_is_looked_for_whether_or_not_the_code_names_it(admin):
     assert listed(admin, tag="shared") == sorted([ours.id, theirs.id], reverse=True)
     assert listed(admin, tag="shared", state="done") == [theirs.id]
     assert listed(admin, tag="share") == listed(admin, tag="\0") == []
+
+
+def test_no_task_in_a_state_fits_a_value_that_no_task_can_have(admin):
+    for state in (State.ERROR, State.CANCELLED):
+        ended(state)
+        assert listed(admin, state=state.name.lower(), tag="\0") == []
+        assert listed(admin, state=state.name.lower(), queue="\0") == []
+        assert listed(admin, state=state.name.lower(), subject="\0") == []
 
 
 def test_search_finds_ids_their_beginnings_and_names(admin):
@@ -74,7 +84,29 @@ def test_search_finds_ids_their_beginnings_and_names(admin):
 
 def test_nothing_else_can_be_asked_for_in_the_address(admin):
     for query in ("arguments__icontains=x", "error_message__contains=x", "name__startswith=a", "worker_id=x"):
-        assert admin.get(f"{TASKS}?{query}").status_code == 400
+        assert told(admin, f"{TASKS}?{query}") == [NOT_VALID]
+
+
+@pytest.mark.parametrize("query", ["state=nonsense", "_to_field=payload", "p=0&foo=bar"])
+def test_an_address_that_is_not_valid_leads_to_the_whole_list_and_says_so(admin, query):
+    ended()
+    assert told(admin, f"{TASKS}?{query}") == [NOT_VALID]
+
+
+@pytest.mark.parametrize("page_of", ["worker", "schedule", "pause", "apikey", "backgroundworker"])
+def test_the_other_lists_do_the_same(admin, page_of):
+    assert told(admin, f"/admin/autotask/{page_of}/?foo=bar") == [NOT_VALID]
+    assert told(admin, "/admin/autotask/schedule/?state=nonsense") == [NOT_VALID]
+
+
+def told(client: Client, address: str) -> list[str]:
+    """Return what the list says to which an address leads that is not valid."""
+    response = client.get(address)
+    assert response.status_code == 302
+    assert response["Location"].partition("?")[0] == address.partition("?")[0]
+    shown = client.get(response["Location"])
+    assert shown.status_code == 200
+    return [str(message) for message in shown.context["messages"]]
 
 
 def test_the_list_cannot_be_sorted_by_what_has_no_index(admin):

@@ -71,6 +71,8 @@ def test_a_button_needs_its_form(staff, button):
     client = staff("view_taskrecord", "retry_task", "cancel_task", enforce_csrf_checks=True)
 
     # Then
-    assert client.get(f"{TASKS}{waiting.id}/{button}/").status_code == 405
+    asked = client.get(f"{TASKS}{waiting.id}/{button}/")  # as after the login of a user whose session was over
+    assert (asked.status_code, asked["Location"]) == (302, page_of(waiting))
+    assert "Nothing was done. Press the button again." in page(client, asked["Location"])
     assert client.post(f"{TASKS}{waiting.id}/{button}/").status_code == 403
     assert not waiting.ready

@@ -228,7 +228,6 @@ def test_schedules_are_found_by_name_and_by_how_they_are(admin, fetching):
     assert listed(admin, state="late") == ["late.one"]
     assert listed(admin, state="paused") == ["paused.one"]
     assert listed(admin, state="active") == [fetch.name]
-    assert listed(admin, state="nonsense") == sorted(["late.one", "paused.one", fetch.name])
     assert listed(admin, q="one") == ["late.one", "paused.one"]
 
 
@@ -355,7 +354,9 @@ def test_each_permission_brings_its_own_buttons(staff, fetching):
 @pytest.mark.parametrize("button", ["pause", "resume", "run"])
 def test_a_button_needs_its_form(staff, fetching, button):
     client = staff("view_schedule", "pause_schedule", "run_schedule", enforce_csrf_checks=True)
-    assert client.get(f"{SCHEDULES}{fetch.name}/{button}/").status_code == 405
+    asked = client.get(f"{SCHEDULES}{fetch.name}/{button}/")  # as after the login of a user whose session was over
+    assert (asked.status_code, asked["Location"]) == (302, f"{SCHEDULES}{fetch.name}/change/")
+    assert "Nothing was done. Press the button again." in page(client, asked["Location"])
     assert client.post(f"{SCHEDULES}{fetch.name}/{button}/").status_code == 403
 
 

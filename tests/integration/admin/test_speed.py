@@ -2,14 +2,17 @@
 
 import re
 import uuid
+from datetime import timedelta
 
 import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
-from autotask.admin import filters, listing
+from autotask.admin import TaskAdmin, filters, listing
 from autotask.models import ReadyTask
+from autotask.store.prune import prune
 from autotask.task import State
 from tests.integration.admin.pages import TASKS, WORKERS, ended, listed, page, page_of, registered
 from tests.integration.store.shapes import edit, let_run
@@ -127,6 +130,58 @@ def test_the_tasks_in_a_state_are_found_without_reading_those_in_others(many_tas
     ):  # 1/10 of the live tasks each, and seven that run
         for sql in queries_of(many_tasks, f"state={state}"):
             assert rows_read(explained(sql)["Plan"]) <= 1_500, (state, sql)
+
+
+@pytest.mark.parametrize("state", ["error", "cancelled"])
+def test_failed_tasks_are_counted_from_their_index_however_early_the_table_would_have_enough_of_them(
+    admin, monkeypatch, state
+):
+    # Given one in twenty has failed and as many were cancelled, so that the first pages of the table have as many as are counted
+    monkeypatch.setattr(listing, "COUNTED", 100)
+    with connection.cursor() as cursor:
+        cursor.execute(SEED.replace("% 2000 = 0", "% 20 = 0").replace("% 500 = 1", "% 20 = 1"), {"ended": 20_000})
+        cursor.execute("ANALYZE autotask_result")  # not vacuumed: an index alone does not do
+
+    # When
+    with CaptureQueriesContext(connection) as queries:
+        page(admin, f"{TASKS}?state={state}")
+
+    # Then
+    found = [entry["sql"] for entry in queries if re.search("autotask_(record|result)", entry["sql"])]
+    plans = [explained(sql)["Plan"] for sql in found]
+    read = [node for plan in plans for node in nodes(plan) if node.get("Relation Name") == "autotask_result"]
+    assert read
+    assert not [node for node in read if node["Node Type"] == "Seq Scan"]
+    assert sum(rows_read(node) for node in read) <= 5_500  # of these, the counts of all states read 2,000 entries
+
+
+def test_what_has_expired_is_counted_with_the_failed_tasks(admin):
+    # Given
+    past = timezone.now() - timedelta(days=1)
+    ended(State.ERROR, kept_until=past), ended(State.CANCELLED, kept_until=past), ended(State.DONE, kept_until=past)
+    prune(connection, keeps=True)
+    ended(State.ERROR), ended(State.ERROR, queue="elsewhere"), ended(State.CANCELLED)
+
+    # Then
+    for query, number in (("error", 3), ("cancelled", 2), ("error&queue=elsewhere", 1), ("error&q=some.task", 3)):
+        changes = admin.get(f"{TASKS}?state={query}").context["cl"]
+        assert changes.result_count == len(changes.result_list) == number, query
+
+
+def test_a_class_that_leaves_tasks_out_counts_only_its_own(admin, monkeypatch):
+    # Given
+    ended(State.ERROR), ended(State.ERROR, queue="elsewhere")
+    every = TaskAdmin.get_queryset
+    monkeypatch.setattr(TaskAdmin, "get_queryset", lambda *given: every(*given).filter(queue="default"))
+
+    # Then
+    assert admin.get(f"{TASKS}?state=error").context["cl"].result_count == 1
+
+    # Given one that leaves out all of them
+    monkeypatch.setattr(TaskAdmin, "get_queryset", lambda *given: every(*given).none())
+
+    # Then
+    assert admin.get(f"{TASKS}?state=error").context["cl"].result_count == 0
 
 
 def test_the_list_of_workers_reads_no_task_but_those_that_run(many_tasks):

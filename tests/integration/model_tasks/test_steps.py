@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from autotask.exceptions import RowBusy
 from autotask.models import Step
 from autotask.store import isolation, model_rows, prune, rescue, steps
-from autotask.store.connection import current, execute
+from autotask.store.connection import current, execute, rows
 from autotask.task import CANCELLED, DONE, ERROR, State
 from autotask.worker import mender, rows_of_tasks
 from autotask.worker.mender import Mender
@@ -249,6 +249,13 @@ def test_a_waiting_row_can_be_started_again_marked_and_run_now():
     row.refresh_from_db()
     assert (row.success, row.error_message, row.done_time is None) == (None, "", False)
     assert row.run_now() is False
+
+
+def test_the_commit_of_a_transaction_in_which_a_row_is_run_now_waits_for_the_disk():
+    row = HelloTask.objects.create(name="x")
+    with transaction.atomic():
+        assert row.run_now() is True
+        assert rows(connection, "SHOW synchronous_commit") == [("on",)]
 
 
 def test_a_running_row_is_neither_started_again_nor_marked(worker):

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from autotask import answers, handover, read_rows, references
 from autotask.api.simpletask2 import running, stepping
 from autotask.processes import readable
-from autotask.store import pull
+from autotask.store import begin_step
 from autotask.store.connection import current, rows
 from autotask.task import RUNNING
 from tests.gates import gate
@@ -157,7 +157,7 @@ def test_a_row_that_has_waited_is_fetched_again(puller, answered, fetched, monke
     assert HelloTask in fetched
 
 
-@pytest.mark.parametrize("size", [pull.LARGEST_ROW, 100_000])
+@pytest.mark.parametrize("size", [begin_step.LARGEST_ROW, 100_000])
 def test_a_large_row_is_fetched(puller, answered, fetched, monkeypatch, size):
     monkeypatch.setattr(read_rows, "FRESH", patient(20))
     lines = uuid.uuid4().hex * (size // 32 + 1)

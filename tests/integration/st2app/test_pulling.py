@@ -3,6 +3,7 @@
 import re
 import threading
 import time
+from dataclasses import replace
 
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
@@ -12,7 +13,7 @@ from autotask.acts import pausing
 from autotask.api.simpletask2 import offers
 from autotask.handle import TaskHandle
 from autotask.models import Task
-from autotask.store import pull
+from autotask.store import notify, pull
 from autotask.store.connection import current, execute
 from autotask.task import RUNNING
 from tests.gates import gate
@@ -442,3 +443,21 @@ def test_a_cancelled_step_is_an_error_for_the_client(puller, worker):
     row.handle.cancel()
     code, message = answer()
     assert (code, "cancelled" in message) == (2910009, True)
+
+
+def test_many_rows_for_clients_wake_no_workers(puller, monkeypatch):
+    # Given
+    woken = []
+    monkeypatch.setattr(notify, "_wake", lambda connection, place: woken.append(place))
+
+    # When, Then: none of them can run these
+    HelloTask.objects.bulk_create([HelloTask(name="Ann"), HelloTask(name="Bob")])
+    assert woken == []
+    assert {puller.pull() for _ in range(2)} == {row.task_info for row in HelloTask.objects.all()}
+
+    # When, Then: later, a worker has to make them ready
+    definition = HelloTask.task_definition
+    monkeypatch.setitem(vars(definition), "_stated", replace(definition._kind, delay=60.0))
+    monkeypatch.setattr(definition, "_kinds", {})
+    HelloTask.objects.bulk_create([HelloTask(name="Cid"), HelloTask(name="Dan")])
+    assert len(woken) == 1

@@ -61,6 +61,13 @@ def take(worker_id, limit=100, per_lane=None, connection=None, lanes=None, **opt
     return claim.claim(connection, worker_id, bounded, per_lane=per_lane or limit, limit=limit, **options)
 
 
+def waiting_for_locks(connection=None):
+    """Return how many sessions wait for a lock. Those of tests in other databases of this server do not count."""
+    sql = """SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN (
+        SELECT pid FROM pg_locks WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database()))"""
+    return rows(connection or current(), sql)[0][0]
+
+
 def edit(sql, params=None):
     """Change rows of tasks by hand, and have the ready table follow: a task that is READY by its row runs or is there."""
 

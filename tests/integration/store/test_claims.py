@@ -32,7 +32,17 @@ from autotask.worker.options import WorkerOptions
 from autotask.worker.registration import Registration
 from autotask.worker.rescuer import Rescuer
 from tests.helpers import patient, wait_until
-from tests.integration.store.shapes import count, new_task, outcome, put, sign_on, state, stored, take
+from tests.integration.store.shapes import (
+    count,
+    new_task,
+    outcome,
+    put,
+    sign_on,
+    state,
+    stored,
+    take,
+    waiting_for_locks,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -70,10 +80,6 @@ def in_place():
            )""",
     )
     return lost == []
-
-
-def waits_for_lock():
-    return rows(current(), "SELECT 1 FROM pg_locks WHERE NOT granted LIMIT 1")
 
 
 def _release(connection, task):
@@ -150,6 +156,31 @@ def test_a_claim_of_one_task_ends_with_it_whoever_ends_it(worker):
     put()
     (task,) = take(worker)
     assert end(task) == 1
+    assert claimed() == {}
+
+
+def test_the_last_task_of_a_claim_alone_takes_it_with_it(worker):
+    put(2)
+    first, last = take(worker)
+    number = claims.number(first.fence)
+    assert end(first) == 1
+    assert end(last, over=[number]) == 1
+    assert claimed() == {}
+    assert {state(first.id), state(last.id)} == {State.DONE}
+    assert end(last, over=[number]) == 0, "it is recorded once"
+
+
+def test_the_end_of_the_last_task_of_a_claim_is_refused_if_another_worker_has_the_task(worker):
+    # Given
+    put()
+    (task,) = take(worker)
+    assert _release(current(), task) == 1
+    (again,) = take(sign_on())
+
+    # Then
+    assert end(task, over=[claims.number(task.fence)]) == 0
+    assert state(task.id) is State.RUNNING
+    assert end(again, over=[claims.number(again.fence)]) == 1
     assert claimed() == {}
 
 
@@ -236,7 +267,7 @@ def test_an_outcome_waits_for_a_release_and_comes_too_late(worker, other_connect
     release.release(other_connection, [Release(task.id, task.fence)])
     thread = threading.Thread(target=finishing)
     thread.start()
-    wait_until(waits_for_lock, what="the wait of the outcome")
+    wait_until(waiting_for_locks, what="the wait of the outcome")
     other_connection.commit()
     other_connection.set_autocommit(True)
     thread.join(patient(20))
@@ -244,6 +275,45 @@ def test_an_outcome_waits_for_a_release_and_comes_too_late(worker, other_connect
     # Then
     assert found == [0]
     assert state(task.id) is State.READY
+    assert in_place()
+
+
+def test_the_outcome_of_a_last_task_waits_for_a_release_and_comes_too_late(worker, other_connection, in_background):
+    # Given
+    put()
+    (task,) = take(worker)
+    other_connection.set_autocommit(False)
+    _release(other_connection, task)
+
+    # When
+    result = in_background(lambda connection: end(task, over=[claims.number(task.fence)], connection=connection))
+    wait_until(waiting_for_locks, what="the wait of the outcome")
+    other_connection.commit()
+    other_connection.set_autocommit(True)
+
+    # Then
+    assert result() == 0
+    assert state(task.id) is State.READY
+    assert in_place()
+
+
+def test_a_release_waits_for_the_outcome_of_a_last_task_and_comes_too_late(worker, other_connection, in_background):
+    # Given
+    put()
+    (task,) = take(worker)
+    other_connection.set_autocommit(False)
+    execute(other_connection, "DELETE FROM autotask_claim")  # as that outcome does first
+
+    # When
+    result = in_background(lambda connection: _release(connection, task))
+    wait_until(waiting_for_locks, what="the wait of the release")
+    execute(other_connection, "DELETE FROM autotask_task")
+    other_connection.commit()
+    other_connection.set_autocommit(True)
+
+    # Then
+    assert result() == 0
+    assert claimed() == {}
     assert in_place()
 
 
@@ -259,7 +329,7 @@ def test_two_that_put_tasks_of_one_claim_back_at_the_same_moment_leave_the_other
 
     # When
     result = in_background(lambda connection: put_back(connection, second))
-    wait_until(waits_for_lock, what="the wait of the second one")
+    wait_until(waiting_for_locks, what="the wait of the second one")
     other_connection.commit()
     other_connection.set_autocommit(True)
 
@@ -385,7 +455,7 @@ def test_a_ready_row_that_was_written_and_is_as_before_is_not_changed_without_it
 
     # When
     result = in_background(lambda connection: bring_forward.prioritize(connection, [id], 5))
-    wait_until(waits_for_lock, what="the wait of the second one")
+    wait_until(waiting_for_locks, what="the wait of the second one")
     other_connection.commit()
     other_connection.set_autocommit(True)
 

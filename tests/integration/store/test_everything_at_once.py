@@ -9,6 +9,7 @@ from django.db import connections
 
 from autotask.flow import Flow, LimitGate
 from autotask.store import (
+    begin_step,
     bring_forward,
     cancel,
     claim,
@@ -214,9 +215,9 @@ class Actor:
             if way == 1:
                 pull.withdraw(current(), [each])
             elif way == 2:
-                pull.start(current(), each.id, THREAD, step=1)
+                begin_step.start(current(), each.id, THREAD, step=1)
             elif way == 3:
-                pull.claim(current(), each.id, self.worker, step=1, payload=None, largest=1000)
+                begin_step.claim(current(), each.id, self.worker, step=1, payload=None, largest=1000)
             else:
                 pull.hold(current(), each.id, behind=0, seconds=0.01)
         pull.lapse(current())

@@ -3,15 +3,15 @@
 import threading
 
 import pytest
-from django.db import connection as default
+from django.db import connection as default, transaction
 
 from autotask.acts import tasks as acts
 from autotask.flow import Flow
-from autotask.store import cancel, enqueue, many, unique
+from autotask.store import cancel, enqueue, many, promote, unique
 from autotask.store.connection import current, dedicated, execute, rows
 from autotask.store.unique import Terms
 from tests.helpers import patient, wait_until
-from tests.integration.store.shapes import new_task
+from tests.integration.store.shapes import new_task, sign_on, take, waiting_for_locks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -43,8 +43,8 @@ def third(transactional_db):
     connection.close()
 
 
-def _with_key(key):
-    return new_task()._replace(flow=Flow((), key))
+def _with_key(key, **changes):
+    return new_task(**changes)._replace(flow=Flow((), key))
 
 
 def _in_thread(function, *args):
@@ -72,9 +72,8 @@ def _in_thread(function, *args):
 
 def _waiting(connection, count, *done):
     """Wait until so many sessions wait, or all of these threads are done."""
-    sql = "SELECT count(*) FROM pg_locks WHERE NOT granted"
     wait_until(
-        lambda: rows(connection, sql)[0][0] >= count or (done and not any(each.thread.is_alive() for each in done)),
+        lambda: waiting_for_locks(connection) >= count or (done and not any(each.thread.is_alive() for each in done)),
         what="sessions that wait",
     )
 
@@ -136,3 +135,85 @@ def test_tasks_are_cancelled_in_the_order_in_which_calls_replace_them(keyed, oth
     # Then
     assert [answer.refused for answer in cancelled()] == [None, None]
     assert replaced() == {}, "both are new"
+
+
+def test_a_call_whose_keys_are_freed_meanwhile_takes_them_again_in_order(keyed, other_connection, third, monkeypatch):
+    # Given: a call of three tasks that has stored those whose keys are free, and will look for the one that has the second
+    cancel.cancel(current(), keyed[1])
+    find, others = unique._find, []
+
+    def find_late(*args):
+        if not others:
+            # When: that one ends, and another call takes its key, and waits for the next one
+            cancel.cancel(other_connection, keyed[0])
+            others.append(_in_thread(enqueue.insert_flowing, third, [_with_key("b"), _with_key("c")]))
+            _waiting(other_connection, 1)
+        return find(*args)
+
+    monkeypatch.setattr(unique, "_find", find_late)
+    mine = _in_thread(lambda: unique.store(current(), [_with_key(key) for key in "abc"], Terms()))
+
+    # Then
+    assert len(mine()) == 2
+    assert len(others[0]()) == 2
+
+
+def test_a_call_that_comes_too_late_to_replace_a_task_does_not_keep_it_locked(third, monkeypatch):
+    # Given: a scheduled task, which a call will replace as soon as another session lets it go
+    key, worker = "waiting:a", sign_on()
+    enqueue.insert_flowing(current(), [_with_key(key, delay=3600)])
+    execute(current(), "UPDATE autotask_task SET run_at = clock_timestamp()")
+    execute(third, "BEGIN")
+    execute(third, "SELECT FROM autotask_task FOR UPDATE")
+    find, finds, claims = unique._find, [], []
+
+    def find_late(*args):
+        finds.append(args)
+        if len(finds) == 2:
+            # When: a worker claims the task before the call tries again
+            claims.append(_in_thread(take, worker))
+            _waiting(third, 1, claims[0])
+        return find(*args)
+
+    def call():
+        terms = Terms(on_conflict="replace", renew=lambda task, id, payload: task._replace(id=id))
+        with transaction.atomic():
+            return unique.store(current(), [_with_key(key)], terms)
+
+    monkeypatch.setattr(unique, "_find", find_late)
+    called = _in_thread(call)
+    _waiting(third, 1)
+    assert promote.promote(third)[0] == 1
+    execute(third, "COMMIT")
+
+    # Then
+    assert called() == {}, "it is new"
+    assert len(claims[0]()) == 1
+
+
+@pytest.mark.parametrize("policy", ["return", "replace"])
+def test_a_call_of_many_is_stored_although_tasks_with_its_keys_end_all_the_time(other_connection, monkeypatch, policy):
+    # Given: more tasks than the call may try, of which one ends whenever the call looks for many of them
+    keys = [f"key {number:03}" for number in range(unique.TRIES + 20)]
+    there = [_with_key(key) for key in keys]
+    enqueue.insert_flowing(current(), there)
+    ids = [task.id for task in there]
+    find, ended = unique._find, iter(ids)
+
+    def find_late(connection, tasks):
+        if len(tasks) > 1:
+            cancel.cancel(other_connection, next(ended))
+        return find(connection, tasks)
+
+    monkeypatch.setattr(unique, "_find", find_late)
+    terms = Terms(on_conflict=policy, renew=lambda task, id, payload: task._replace(id=id))
+
+    # When
+    with transaction.atomic():
+        others = unique.store(current(), [_with_key(key) for key in keys], terms)
+
+    # Then
+    assert {one.id for one in others.values()} <= set(ids)
+    assert len(keys) - unique.BEGINNINGS <= len(others) < len(keys)
+    stored = {id for (id,) in rows(current(), "SELECT id FROM autotask_task")}
+    assert len(stored - set(ids)) == len(keys) - len(others)

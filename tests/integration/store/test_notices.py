@@ -232,7 +232,7 @@ def test_a_task_that_is_retried_keeps_whom_to_tell_and_forgets_what_was_sent():
 def test_calls_and_claims_have_no_word_of_it_and_an_end_only_moves_the_column():
     for statement in (enqueue.NOW, enqueue.CLAIMED, enqueue.NOW_UNLESS_TAKEN, claim.CLAIM, claim.LANES):
         assert "on_end" not in statement
-    for statement in (ends.END, ends.END_ONE, ends.END_HANDING_ON):
+    for statement in (ends.END, ends.END_ONE, ends.END_LAST, ends.END_HANDING_ON):
         statement = statement.replace("t.on_end", "", 1)  # as all columns of the row that is deleted
         assert statement.count("on_end") == 2  # in the list of columns and in that of values
         assert "notices" not in statement and "settled_at" not in statement

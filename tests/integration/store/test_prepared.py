@@ -3,18 +3,30 @@
 import contextlib
 import os
 import uuid
+from zoneinfo import ZoneInfo
 
 import pytest
-from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, transaction
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
-from autotask.store import claim, prepared
+from autotask.models import Task
+from autotask.store import claim, enqueue, prepared
 from autotask.store.claim import BoundedLane, Lane
 from autotask.store.connection import current, dedicated, execute, rows
-from autotask.store.prepared import bare_rows, bare_rows_for_caller, prepared_ahead, prepared_rows, rows_for_caller
-from tests.integration.store.shapes import put, sign_on
+from autotask.store.prepared import (
+    bare_rows,
+    bare_rows_for_caller,
+    bound_rows_for_caller,
+    prepared_ahead,
+    prepared_rows,
+    rows_for_caller,
+)
+from tests.integration.store.shapes import new_task, put, sign_on
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+#: The columns that differ between two calls.
+OF_A_CALL = ("id", "payload", "created_at", "run_at", "ready_at")
 
 ASK = "SELECT %(number)s::bigint, %(texts)s::text[], %(number)s::bigint"
 
@@ -227,6 +239,22 @@ def test_inside_a_transaction_a_caller_prepares_nothing(caller):
         assert names(caller) == set()
 
 
+def test_a_call_that_comes_often_is_prepared_and_stored_as_in_a_transaction(caller):
+    # When
+    calls = [new_task() for _ in range(2 * prepared.OFTEN)]
+    for call in calls[1:]:
+        enqueue.insert(caller, call)
+    with transaction.atomic():
+        enqueue.insert(caller, calls[0])
+
+    # Then
+    assert len(names(caller)) == 1
+    ready = {id for (id,) in rows(caller, "SELECT id FROM autotask_ready")}
+    assert ready == {call.id for call in calls}
+    columns = ", ".join(field.column for field in Task._meta.fields if field.column not in OF_A_CALL)
+    assert len(rows(caller, f"SELECT DISTINCT {columns} FROM autotask_task")) == 1
+
+
 def test_behind_a_pooler_a_caller_prepares_nothing(caller, monkeypatch):
     # Given
     rows(caller, "SELECT 1")
@@ -284,6 +312,40 @@ def test_bound_arguments_arrive_as_literals_do(own, caller, params):
         == set(kept(own.wrapper, params, run=bare_rows))
     )
     assert len(set(literal)) == 1
+
+
+def test_rows_with_bound_arguments_are_those_of_a_cursor_of_django(caller):
+    # Given a value of each type that a row of a model may have
+    sql = """SELECT %(number)s::bigint, 1.50::numeric, 'ü'::text, '{"a": [1, null]}'::jsonb, '\\x00ff'::bytea, true, NULL,
+        '2026-03-29 02:30:00+02'::timestamptz, '2026-03-29'::date, '01:02:03'::time, '1 day 2 s'::interval,
+        '00000000-0000-0000-0000-000000000005'::uuid, ARRAY['a', NULL], '10.0.0.1'::inet, 0.1::float8, int4range(1, 5)"""
+    params = {"number": 2**40}
+
+    # When
+    found = [bound_rows_for_caller(caller, sql, params) for _ in range(prepared.OFTEN + 2)]
+
+    # Then
+    expected = rows(caller, sql, params)
+    assert found == [expected] * len(found)
+    types = [[type(value) for value in row] for row in expected]
+    assert [[type(value) for value in row] for row in found[-1]] == types
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", None])
+def test_bound_rows_have_the_times_of_a_connection_whose_zone_has_changed(caller, monkeypatch, zone):
+    # Given
+    params = {"number": 1}
+    sql = "SELECT %(number)s::int, '2026-07-01 12:00:00+00'::timestamptz"
+    for _ in range(prepared.OFTEN + 1):
+        bound_rows_for_caller(caller, sql, params)
+
+    # When
+    monkeypatch.setitem(vars(caller), "timezone", zone and ZoneInfo(zone))
+
+    # Then
+    found, expected = bound_rows_for_caller(caller, sql, params), rows(caller, sql, params)
+    assert found == expected
+    assert found[0][1].tzinfo == expected[0][1].tzinfo
 
 
 def test_bare_rows_that_have_numbers_are_read_by_int(own):
@@ -360,6 +422,19 @@ def test_a_statement_with_bound_arguments_that_fails_raises_what_django_raises(c
     assert len(bare_rows_for_caller(caller, sql, {"number": 1})) == 1
 
 
+def test_a_statement_with_bound_arguments_whose_commit_fails_raises_what_django_raises(caller):
+    # Given
+    execute(caller, "CREATE TEMPORARY TABLE late (number int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+    sql = "INSERT INTO late VALUES (%(number)s::int) RETURNING number"
+    for number in range(prepared.OFTEN + 1):
+        bare_rows_for_caller(caller, sql, {"number": number})
+
+    # When, then: the rows come before the error
+    with pytest.raises(IntegrityError, match="late_number_key"):
+        bare_rows_for_caller(caller, sql, {"number": 0})
+    assert len(bare_rows_for_caller(caller, sql, {"number": number + 1})) == 1
+
+
 def test_on_a_closed_connection_a_statement_raises_what_django_raises(own):
     # Given
     connection = own.wrapper
@@ -403,3 +478,20 @@ def test_a_statement_is_sent_ahead_whatever_the_number_of_the_descriptor_is(own)
 
     # Then
     assert ahead.answer() == 7
+
+
+@pytest.mark.skipif(not is_psycopg3, reason="only psycopg 3 can send ahead")
+def test_a_statement_that_is_sent_ahead_and_whose_commit_fails_raises_what_django_raises(own):
+    # Given
+    execute(own.wrapper, "CREATE TEMPORARY TABLE late (number int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+    sql = "INSERT INTO late VALUES (%(number)s::int) RETURNING number"
+    for number in range(prepared.OFTEN):
+        prepared_rows(own.wrapper, sql, {"number": number})
+
+    # When
+    ahead = prepared_ahead(own.wrapper, sql, {"number": 0})
+    ahead.send()
+
+    # Then
+    with pytest.raises(IntegrityError, match="late_number_key"):
+        ahead.answer()

@@ -4,12 +4,12 @@ import pytest
 
 from autotask.context import Progress
 from autotask.store import progress, release
-from autotask.store.connection import current, execute, rows
+from autotask.store.connection import current, execute
 from autotask.store.release import Release
 from autotask.store.requeue import requeue
 from autotask.task import State
 from tests.helpers import wait_until
-from tests.integration.store.shapes import edit, outcome, put, sign_on, stored, take
+from tests.integration.store.shapes import edit, outcome, put, sign_on, stored, take, waiting_for_locks
 from tests.integration.store.test_finish import end, retry
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -70,7 +70,7 @@ def test_a_last_word_is_waited_with_until_the_row_is_free(transaction, in_backgr
 
     # When
     written = in_background(lambda connection: progress.note(connection, {claim_of(task): Progress(1.0)}, wait=True))
-    wait_until(lambda: rows(current(), "SELECT 1 FROM pg_locks WHERE NOT granted"), what="the wait for the lock")
+    wait_until(waiting_for_locks, what="the wait for the lock")
     execute(transaction, "COMMIT")
 
     # Then

@@ -10,7 +10,7 @@ from autotask.store.connection import current, execute, rows
 from autotask.store.gates import Present
 from autotask.task import State
 from tests.helpers import wait_until
-from tests.integration.store.shapes import new_task, outcome, sign_on, take
+from tests.integration.store.shapes import new_task, outcome, sign_on, take, waiting_for_locks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -57,7 +57,7 @@ def test_a_slot_that_went_back_to_the_task_that_had_it_before_is_not_given_to_an
     execute(current(), "SELECT pg_advisory_lock(15)")
     slow = threading.Thread(target=gates.admit, args=(pausing, Present()), kwargs={"room": {"": 10}})
     slow.start()
-    wait_until(lambda: rows(current(), "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+    wait_until(waiting_for_locks)
     execute(current(), "INSERT INTO autotask_mark (gate, at) VALUES ('limit:one', now())")
     gates.admit(current(), Present(), room={"": 10})
     execute(current(), "SELECT pg_advisory_unlock(15)")
