@@ -29,12 +29,13 @@ CROSS JOIN LATERAL (SELECT t.flow -> 'gates' -> (s.place - 1) AS value) AS gate
 GROUP BY s.gate HAVING count(*) > max((gate.value ->> 'most')::int)
 """
 
-#: Tasks whose state contradicts the number of gates that they have passed. A follower is claimed before its last one.
+#: Tasks whose state contradicts the number of gates that they have passed. A follower is claimed before its last one, and one that
+#: should be cancelled is ready as soon as it is due, for a worker to record that.
 CONTRADICTIONS = """
 SELECT t.id::text, t.state, t.passed, t.gate FROM autotask_live t
 WHERE t.flow IS NOT NULL AND jsonb_array_length(t.flow -> 'gates') > 0 AND (
-    (t.state = 1 AND t.passed <> jsonb_array_length(t.flow -> 'gates'))
-    OR (t.state = 2 AND jsonb_array_length(t.flow -> 'gates') - t.passed NOT IN (0, 1))
+    (t.state = 1 AND t.passed <> jsonb_array_length(t.flow -> 'gates') AND NOT t.cancel_requested)
+    OR (t.state = 2 AND NOT t.cancel_requested AND jsonb_array_length(t.flow -> 'gates') - t.passed NOT IN (0, 1))
     OR (t.state = 8 AND t.gate NOT LIKE 'pause:%%'
         AND (t.passed >= jsonb_array_length(t.flow -> 'gates') OR t.gate <> t.flow -> 'gates' -> t.passed ->> 'key')))
 """

@@ -374,7 +374,9 @@ class Model(RuleBasedStateMachine):
         count, _ = promote.promote(current())
         assert count == 1
         self.reached["promotion"] += 1
-        self.tasks[known.id] = replace(known.waits(State.READY), turn=next(self.turns))
+        # One that should be cancelled waits at no gate: a worker records that at once.
+        due = replace(known, state=State.READY) if known.cancel_requested else known.waits(State.READY)
+        self.tasks[known.id] = replace(due, turn=next(self.turns))
         self.gates.mark(self.tasks[known.id])
 
     @precondition(lambda self: self.tasks)
