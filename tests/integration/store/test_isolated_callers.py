@@ -27,14 +27,20 @@ CALLERS = 8
 @pytest.fixture(
     autouse=True, params=[IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE], ids=lambda level: level.name
 )
-def level(request, monkeypatch, transactional_db):
+def level(request, transactional_db):
     """Connections from now on have this level."""
-    options = connections.settings["default"]["OPTIONS"]
-    monkeypatch.setitem(connections.settings["default"], "OPTIONS", {**options, "isolation_level": request.param})
-    connections["default"].close()
-    del connections["default"]
+    database = connections.settings["default"]
+    options = database["OPTIONS"]
+    database["OPTIONS"] = {**options, "isolation_level": request.param}
+    _connect_again()
     connections["default"].connect()  # A test may not connect by itself to what it has not declared.
     yield
+    # Before the tables are emptied, which connects: later tests keep that connection.
+    database["OPTIONS"] = options
+    _connect_again()
+
+
+def _connect_again():
     connections["default"].close()
     del connections["default"]
 
