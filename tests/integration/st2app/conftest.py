@@ -65,7 +65,8 @@ def tables(transactional_db, settings):
 @pytest.fixture
 def puller(tables, settings, monkeypatch):
     """A client with a key, that does not wait long for a task."""
-    monkeypatch.setattr(offers, "offers", offers.Offers())
+    made = offers.Offers()
+    monkeypatch.setattr(offers, "offers", made)
     settings.ROOT_URLCONF = "tests.integration.st2app.urls"
     settings.AUTOTASK_PULL_KEY = KEY
     settings.AUTOTASK_PULL_TIMEOUT = 0.2
@@ -73,3 +74,4 @@ def puller(tables, settings, monkeypatch):
     tokens.wrong_keys.clear()
     yield Puller()
     tokens.wrong_keys.clear()
+    made._stocks.clear()  # Its thread would withdraw what is left over from a test that has ended.

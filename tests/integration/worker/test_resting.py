@@ -2,15 +2,17 @@
 
 import shutil
 import tempfile
+from types import SimpleNamespace
 
 import pytest
 from django.db import connection
 
 from autotask.processes.lookouts import Lookouts, Word
-from autotask.store import notify, pauses
+from autotask.store import model_rows, notify, pauses
 from autotask.store.connection import current, execute, rows
 from autotask.store.pauses import Kind
 from autotask.task import DONE
+from autotask.worker import caretaker
 from autotask.worker.options import WorkerOptions
 from autotask.worker.resting import Rest
 from autotask.worker.worker import Worker
@@ -21,6 +23,13 @@ from tests.integration.worker.test_told import store
 pytestmark = pytest.mark.django_db(transaction=True)
 
 LINE = "SELECT idle, line <> '' FROM autotask_worker WHERE id = %(id)s"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_else_to_listen_for(monkeypatch):
+    """Leave out the background workers and model tasks of other tests, for which a worker listens anyway."""
+    monkeypatch.setattr(caretaker, "registry", SimpleNamespace(definitions=list))
+    monkeypatch.setattr(model_rows, "tables", {})
 
 
 @pytest.fixture
