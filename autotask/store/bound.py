@@ -55,7 +55,8 @@ def can_bind(connection: BaseDatabaseWrapper) -> bool:
 @functools.cache
 def _has_plain_cursors(backend: type[BaseDatabaseWrapper]) -> bool:
     """Whether the cursors of a backend are those of Django."""
-    return all(getattr(backend, name) is getattr(DatabaseWrapper, name) for name in _CURSORS)
+    # It has none of them if it is the proxy django.db.connection, which passes each access on.
+    return all(getattr(backend, name, None) is getattr(DatabaseWrapper, name) for name in _CURSORS)
 
 
 def words(values: Iterable[Any]) -> list[bytes | None] | None:

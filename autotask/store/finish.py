@@ -168,7 +168,8 @@ def done_ahead(
 
     Its answer is how many were accepted.
     """
-    return prepared_ahead(connection, ends.END_ONE, _values(outcome, _Terms(now, error_ttl, over)))
+    terms = _Terms(now, error_ttl, over)
+    return prepared_ahead(connection, _telling_of_one(outcome, terms), _values(outcome, terms))
 
 
 def _end_many(
@@ -249,11 +250,15 @@ def _end_handing_on(
 def _end_one(
     connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], terms: _Terms, telling: bool
 ) -> tuple[Any, ...]:
-    sql = ends.END_ONE_QUIETLY
-    if telling:
-        is_last = list(terms.over) == [claims.number(outcomes[0].fence)]
-        sql = ends.END_LAST if is_last and not terms.in_snapshot else ends.END_ONE
-    return terms.run_one(connection, sql, _values(outcomes[0], terms), telling)
+    (outcome,) = outcomes
+    sql = _telling_of_one(outcome, terms) if telling else ends.END_ONE_QUIETLY
+    return terms.run_one(connection, sql, _values(outcome, terms), telling)
+
+
+def _telling_of_one(outcome: Outcome, terms: _Terms) -> str:
+    """Return the statement that records one success and notifies."""
+    is_last = list(terms.over) == [claims.number(outcome.fence)]
+    return ends.END_LAST if is_last and not terms.in_snapshot else ends.END_ONE
 
 
 def retry(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], *, now: float, over: Sequence[int] = ()) -> int:

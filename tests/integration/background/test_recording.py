@@ -19,8 +19,8 @@ from tests.programs import Program
 WAITING = "SELECT pid FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
 
 
-#: After some others, whose statements make the connection prepare it.
-BLOCKED = 4
+#: After some others, whose statements make the connection prepare those for the last one of a claim and for the others.
+BLOCKED = 12
 
 
 @contextmanager

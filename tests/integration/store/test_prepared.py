@@ -6,7 +6,7 @@ import uuid
 from zoneinfo import ZoneInfo
 
 import pytest
-from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, transaction
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connection, transaction
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from autotask.models import Task
@@ -396,6 +396,11 @@ def test_a_backend_that_does_something_for_each_cursor_sees_those_with_bound_arg
 
     # Then
     assert seen
+
+
+def test_the_proxy_of_the_default_connection_serves_as_well():
+    found = [bare_rows_for_caller(connection, BINDABLE, {"number": 1}) for _ in range(prepared.OFTEN + 2)]
+    assert [int(number) for ((number,),) in found] == [1] * len(found)
 
 
 def test_an_argument_that_cannot_be_bound_is_written_as_a_literal(own):
