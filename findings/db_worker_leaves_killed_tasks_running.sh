@@ -19,7 +19,7 @@ mkdir site
 cat > site/settings.py <<'PYTHON'
 import pathlib
 
-INSTALLED_APPS = ["django_tasks_db", "work"]
+INSTALLED_APPS = ["django_tasks_db", "shop"]
 DATABASES = {
     "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": str(pathlib.Path(__file__).with_name("db.sqlite3"))}
 }
@@ -27,9 +27,9 @@ TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
 USE_TZ = True
 SECRET_KEY = "finding"
 PYTHON
-mkdir site/work
-touch site/work/__init__.py
-cat > site/work/tasks.py <<'PYTHON'
+mkdir site/shop
+touch site/shop/__init__.py
+cat > site/shop/tasks.py <<'PYTHON'
 import time
 
 from django.tasks import task
@@ -56,7 +56,7 @@ from django.core.management import call_command
 django.setup()
 call_command("migrate", verbosity=0)
 from django.tasks import TaskResultStatus
-from work.tasks import long, short
+from shop.tasks import long, short
 
 print("django", version("django"), "django-tasks-db", version("django-tasks-db"))
 WORKER = [sys.executable, "-m", "django", "db_worker", "--interval", "0.1", "--no-startup-delay"]
