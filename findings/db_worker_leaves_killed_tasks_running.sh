@@ -10,8 +10,8 @@ set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
-for python in python3.14 python3.13 python3.12; do # Django 6 needs 3.12
-    if command -v "$python" >/dev/null && "$python" -c "import ensurepip" 2>/dev/null; then break; fi
+for python in python3.14 python3.13 python3.12 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[2-9].*/bin/python; do # for Django 6
+    if "$python" -c "import ensurepip" 2>/dev/null; then break; fi
 done
 "$python" -m venv venv
 venv/bin/pip install -q --disable-pip-version-check django==6.0.10 django-tasks-db==0.13.0
