@@ -47,7 +47,7 @@ class FileLock:
         os.close(self._descriptor)
 
     def remove(self) -> None:
-        """Close the file, and remove it if nobody else has the lock; who wants it then makes another file."""
+        """Close the file, and remove it if nobody else has the lock. The next process that needs it makes a new file."""
         with contextlib.suppress(OSError):
             if self._take() and self._is_in_place():
                 os.unlink(self._path)

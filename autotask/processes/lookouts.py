@@ -128,7 +128,7 @@ class Lookouts:
         return calls
 
     def stay_behind(self) -> None:
-        """In a fork: leave the socket to the parent. Who calls it after the end of the parent has to see that nobody reads it."""
+        """In a fork: leave the socket to the parent. Otherwise it would stay open, with nobody to read it, after the parent has died."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None

@@ -140,7 +140,8 @@ class Autotask(Driver):
     def _prefill_future(self, count: int) -> None:
         id = str(self.task(0).id)
         self._clone("autotask_task", id, ("id", "state", "run_at", "ready_at"), _FUTURE, count)
-        self.sql.execute("DELETE FROM autotask_task WHERE id = %(id)s", {"id": id})
+        for table in ("autotask_ready", "autotask_task"):
+            self.sql.execute(f"DELETE FROM {table} WHERE id = %(id)s", {"id": id})
 
     def _prefill_ended(self, count: int) -> None:
         # In its own queue: tasks to drain may already wait.

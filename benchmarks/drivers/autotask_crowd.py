@@ -60,7 +60,7 @@ def crowd(driver: Driver) -> dict[str, Any]:
     """Measure the CPU of the server for a call beside ``order.workers`` idle workers.
 
     They listen and rest as on one host. With the configuration "each", each of them listens, as on hosts with few workers. With "all",
-    they also do not say that they are idle: so all are told of each call.
+    they also do not say that they are idle, so each call notifies all of them.
     """
     driver.connect()
     idle = [

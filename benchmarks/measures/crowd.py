@@ -21,8 +21,8 @@ MEASURE = Measure(
         Figure("one_ms", "CPU of the server for a call beside one idle worker", "ms"),
         Figure("many_ms", f"the same beside {_MANY} of one host", "ms"),
         Figure("ratio", "to one idle worker", "×", most=2),
-        Figure("each_ratio", "the same if each of them listens, and one is told", "×"),
-        Figure("all_ratio", "the same if each of them listens, and all are told", "×"),
+        Figure("each_ratio", "the same if each of them listens, and a call notifies one", "×"),
+        Figure("all_ratio", "the same if each of them listens, and a call notifies all", "×"),
     ),
     _take,
 )
