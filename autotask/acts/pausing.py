@@ -64,6 +64,9 @@ def pause_quietly(
 ) -> Doubt | None:
     """Do the same as :func:`pause`, and log no doubt, for callers that show it."""
     kind, name = target(queue, task, limit, everything)
+    for word, value in (("reason", reason), ("by", by)):
+        if not isinstance(value, str):
+            raise InvalidPause(problem=f"{word} must be text, but is {value!r}")
     end, connection = end_of(until), current()
     found = doubt(kind, name)  # first: it reads settings, and if these are wrong, nothing is paused
 

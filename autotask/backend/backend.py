@@ -13,6 +13,7 @@ from autotask import registry
 from autotask.backend import definition, result as results
 from autotask.backend.definition import SERIALIZER, DjangoTask
 from autotask.backend.task import AutotaskTask, varied
+from autotask.conf import settings
 from autotask.django_tasks import (
     AnyTask,
     BaseTaskBackend,
@@ -60,7 +61,7 @@ class AutotaskBackend(BaseTaskBackend):
         """Store a call, send Django's ``task_enqueued``, and return an :class:`~autotask.backend.result.AutotaskResult`.
 
         The task exists if and only if the caller's transaction commits. If a task of another call stands for this one, its
-        result is returned, and no signal sent.
+        result is returned, and no signal sent. With ``AUTOTASK_IMMEDIATE``, it is that of a task that has run.
 
         :raises InvalidTask: the backend does not accept the task, or a worker could not find it.
         :raises TypeError: the arguments do not fit the function, or cannot be stored.
@@ -81,11 +82,11 @@ class AutotaskBackend(BaseTaskBackend):
         if self.is_strict:
             args, kwargs = normalize_json(args), normalize_json(kwargs)
         handle = self._definition(task).store_through(self.alias, tuple(args), dict(kwargs))
-        if handle.created is False and (there := definition.look_up(handle.id, self.alias)) is not None:
-            return there
         result = results.new(task, handle.id, self.alias, args, kwargs)
         if handle.created is not False:
             task_enqueued.send_robust(sender=type(self), task_result=result)
+        if handle.created is False or settings.IMMEDIATE:  # The task of another call, or one that has run already.
+            return definition.look_up(handle.id, self.alias) or result
         return result
 
     def get_result(self, result_id: str) -> Any:

@@ -1,15 +1,19 @@
 """Debounce: several calls in a short time become one task, which runs when no more of them come."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from autotask.exceptions import InvalidOption, InvalidOptionType
-from autotask.flow.keys import Key, checked_key
+from autotask.flow.keys import Key, checked_key, refuse_unfit_call
 from autotask.values import Seconds, seconds as checked_seconds
 
 _WHERE = "Debounce()"
+
+#: The arguments of ``merge``.
+_TWO = inspect.signature(lambda waiting, new, /: None)
 
 #: Returns the arguments of the one task, made of those that it has and those of the new call: names and values.
 Merge = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
@@ -44,11 +48,18 @@ class Debounce:
     ) -> None:
         delay = checked_seconds(seconds, "seconds", _WHERE)
         latest = None if at_most is None else checked_seconds(at_most, "at_most", _WHERE, least=delay)
-        if merge is not None and not callable(merge):
-            raise InvalidOption(option="merge", where=_WHERE, expected="a function of two dicts, or None", value=merge)
+        if merge is not None:
+            _refuse_unfit_merge(merge)
         given = {"seconds": delay, "key": checked_key(key, "key", _WHERE), "at_most": latest, "merge": merge}
         for name, value in given.items():
             object.__setattr__(self, name, value)
+
+
+def _refuse_unfit_merge(merge: Any) -> None:
+    expected = "a function of two dicts, or None"
+    if not callable(merge):
+        raise InvalidOption(option="merge", where=_WHERE, expected=expected, value=merge)
+    refuse_unfit_call(merge, _TWO.bind(None, None), "merge", _WHERE, expected)
 
 
 def checked_debounce(value: Any, option: str, where: str) -> Debounce | None:

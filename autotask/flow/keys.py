@@ -73,19 +73,35 @@ def refuse_unfit_function(given: Any, option: str, signature: inspect.Signature,
     :param signature: that of the task function, without the context.
     :raises InvalidOption: it does not take these arguments.
     """
+    if not callable(given):
+        return
     parameters = signature.parameters.values()
-    if not callable(given) or any(each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD) for each in parameters):
-        return  # how many arguments there are is known only at the call
+    of_any_number = any(each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD) for each in parameters)
+    # Of these it is known only at the call how many there are.
+    arguments = None if of_any_number else inspect.BoundArguments(signature, dict.fromkeys(signature.parameters))
+    expected = f"a function that takes the arguments of the task function, {signature}"
+    refuse_unfit_call(given, arguments, option, where, expected)
+
+
+def refuse_unfit_call(
+    function: Callable[..., Any], arguments: inspect.BoundArguments | None, option: str, where: str, expected: str
+) -> None:
+    """Refuse a function that cannot be called with these arguments, or returns a coroutine: calls of tasks await nothing.
+
+    :param arguments: None: only the call decides whether they fit.
+    :raises InvalidOption: it is one of these.
+    """
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
+        raise InvalidOption(option=option, where=where, expected="a plain function, not a coroutine", value=function)
     try:
-        function = inspect.signature(given)
+        signature = inspect.signature(function)
     except (TypeError, ValueError):
         return  # some built-in functions do not say what they take
-    all_of_them = inspect.BoundArguments(signature, dict.fromkeys(signature.parameters))
     try:
-        function.bind(*all_of_them.args, **all_of_them.kwargs)
+        if arguments is not None:
+            signature.bind(*arguments.args, **arguments.kwargs)
     except TypeError:
-        expected = f"a function that takes the arguments of the task function, {signature}"
-        raise InvalidOption(option=option, where=where, expected=expected, value=given) from None
+        raise InvalidOption(option=option, where=where, expected=expected, value=function) from None
 
 
 def names(key: Key | None) -> tuple[str, ...]:

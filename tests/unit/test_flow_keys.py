@@ -392,5 +392,33 @@ def test_a_function_that_does_not_take_the_arguments_is_refused_where_it_is_writ
             delayed_task(name="tests.unfit", **{option: make(function)})(sync)
 
 
+class Awaited:
+    async def __call__(self, *args, **kwargs): ...
+
+
+@pytest.mark.parametrize(
+    ("option", "make"),
+    [
+        ("unique", lambda function: function),
+        ("concurrency", lambda function: Limit(1, key=function)),
+        ("rate", lambda function: Rate("1/s", burst=5, cost=function)),
+        ("merge", lambda function: Debounce(5, merge=function)),
+    ],
+)
+def test_a_coroutine_function_is_refused_where_it_is_written_because_calls_await_nothing(option, make):
+    for function in (Awaited().__call__, Awaited()):
+        for parameters in (lambda account_id: None, lambda *args: None):
+            with pytest.raises(InvalidOption, match=f"'{option}' of .* must be a plain function, not a coroutine"):
+                delayed_task(name="tests.awaited", **{option: make(function)})(parameters)
+
+
+def test_a_merge_that_does_not_take_two_dicts_is_refused_where_it_is_written():
+    for fitting in (lambda waiting, new: new, lambda *both: both[1], dict, lambda waiting, new, more=None: new):
+        Debounce(5, merge=fitting)
+    for unfit in (lambda waiting: waiting, lambda *, waiting, new: new, lambda waiting, new, more: new):
+        with pytest.raises(InvalidOption, match=r"'merge' of Debounce\(\) must be a function of two dicts"):
+            Debounce(5, merge=unfit)
+
+
 def test_a_function_of_any_number_of_arguments_is_not_judged_before_the_call():
     delayed_task(name="tests.any", unique=lambda first: first)(lambda *args: None)

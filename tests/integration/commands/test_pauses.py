@@ -82,6 +82,8 @@ def test_the_end_of_a_pause_is_said_in_the_time_zone_of_the_project(settings):
         ({"queue": "mail", "until": 60}, "until must be an aware datetime or a timedelta, but is 60"),
         ({"queue": "mail", "until": datetime(2199, 1, 1)}, r"but is datetime.datetime\(2199"),  # noqa: DTZ001 - naive
         ({"queue": 5}, "queue must be a name, but is 5"),
+        ({"queue": "mail", "reason": 5}, "reason must be text, but is 5"),
+        ({"queue": "mail", "by": None}, "by must be text, but is None"),
         ({"limit": ["openai"]}, r"limit must be a name, but is \['openai'\]"),
     ],
     ids=str,

@@ -16,6 +16,7 @@ from autotask.handle import TaskHandle
 from autotask.store import read
 from autotask.store.connection import current, execute
 from autotask.task import new_id
+from autotask.testing import immediate
 from tests.helpers import wait_until
 from tests.integration.django_tasks import tasks
 from tests.integration.worker import tasks as tasks_of_autotask
@@ -76,6 +77,14 @@ def test_what_enqueue_returns_is_what_get_result_finds():
     assert (result.started_at, result.finished_at, result.last_attempted_at) == (None, None, None)
     with pytest.raises(ValueError, match="not finished"):
         result.return_value  # noqa: B018 - a property
+
+
+def test_what_enqueue_returns_has_finished_if_tasks_run_at_the_call():
+    with immediate():
+        result, failed = tasks.echo.enqueue(5), tasks.add_wrong_types.enqueue(5)
+
+    assert (result.status, result.is_finished, result.return_value) == (SUCCESSFUL, True, 5)
+    assert (failed.status, failed.errors[0].exception_class) == (FAILED, TypeError)
 
 
 def test_a_task_exists_if_and_only_if_the_transaction_of_its_caller_commits():
