@@ -221,7 +221,8 @@ class ModelTask(Definition[..., Any]):
         if row.task_id not in (None, claimed.id):  # somebody has retried a task that the row had before start_again()
             raise Discard(f"{row.task_info} has another task by now: {row.task_id}")
         number, before = self.next_step(claimed)
-        given = proxying.payload_for(row, number, before, body)
+        limit = settings.TIMEOUT if claimed.timeout is None else claimed.timeout
+        given = proxying.payload_for(row, number, before, body, limit)
         value = handlers.call(row, number, given)
         if number >= self.model.final_step:  # type: ignore[attr-defined]  # of SimpleTask
             return handlers.as_json(value, row)

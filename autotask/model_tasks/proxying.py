@@ -6,7 +6,8 @@ request, and the next step gets the answer.
 
 import base64
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,6 +18,9 @@ from autotask.texts.lines import describe
 #: The most redirects that are followed.
 REDIRECTS = 30
 
+#: The share of the time limit of a step that its request may take: so the method still learns that there is no answer.
+SHARE = 0.9
+
 #: The keywords of ``requests.request()`` that are honoured. The rest would change where the request goes, or whether
 #: certificates are checked, or need an open file.
 KEYWORDS = (
@@ -25,30 +29,36 @@ KEYWORDS = (
 )
 
 
-def payload_for(row: Any, number: int, before: Any, body: Mapping[str, Any] | None) -> dict[str, Any]:
+def payload_for(
+    row: Any, number: int, before: Any, body: Mapping[str, Any] | None, limit: float = math.inf
+) -> dict[str, Any]:
     """Return the payload of a step.
 
     :param before: what the step before has returned.
     :param body: what a client from outside has sent along with this step, or with an earlier one.
+    :param limit: seconds that the step may take.
     """
     is_of_step = body is not None and body.get("step", 1) == number
     payload = dict(body) if body is not None and is_of_step else {"task_info": row.task_info, "step": number}
     proxy = before.get("proxy") if isinstance(before, dict) else None
     if proxy and "proxied_content" not in payload and "proxied_error" not in payload:
-        payload["proxied_content"], payload["proxied_error"] = answer(row.task_info, proxy)
+        payload["proxied_content"], payload["proxied_error"] = answer(row.task_info, proxy, limit * SHARE)
     return payload
 
 
-def answer(task_info: str, proxy: Any) -> tuple[str | None, str | None]:
-    """Make a request, and return the answer in base64, with line breaks, or why there is none."""
+def answer(task_info: str, proxy: Any, seconds: float) -> tuple[str | None, str | None]:
+    """Make a request, and return the answer in base64, with line breaks, or why there is none.
+
+    :param seconds: the most that it may take, whatever the setting says.
+    """
     try:
-        content = _fetch(proxy)
+        content = _fetch(proxy, seconds)
     except Exception as error:  # whatever it is, the next step decides what it means
         return None, f"task {task_info} proxy request failed: proxy={_shown(proxy)}, error={_why(error)}."
     return base64.encodebytes(content).decode("ascii"), None
 
 
-def _fetch(proxy: Any) -> bytes:
+def _fetch(proxy: Any, seconds: float) -> bytes:
     from autotask.fetching import fetch  # only where a request is made
 
     if not isinstance(proxy, Mapping):
@@ -59,7 +69,7 @@ def _fetch(proxy: Any) -> bytes:
         str(proxy["method"]),
         _url(proxy),
         hosts=settings.FETCH_HOSTS,
-        timeout=min(settings.FETCH_TIMEOUT, _timeout(proxy.get("timeout"))),
+        timeout=min(settings.FETCH_TIMEOUT, _timeout(proxy.get("timeout")), seconds),
         max_bytes=settings.FETCH_MAX_BYTES,
         redirects=REDIRECTS if proxy.get("allow_redirects", True) else 0,
         headers=headers,
@@ -75,6 +85,40 @@ def _refuse_unknown(proxy: Mapping[str, Any]) -> None:
     for name, value in proxy.items():
         if name not in KEYWORDS or (name == "verify" and value is not True):
             raise TypeError(f"proxy has {name!r}, which is not supported; it can have {', '.join(KEYWORDS[:10])}")
+        words, fits = _SHAPES.get(name, ("", None))
+        if fits is not None and value and not fits(value):
+            raise TypeError(f"proxy needs as {name!r} {words}, but has a value of type {type(value).__name__}")
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_query(value: Any) -> bool:
+    pairs = isinstance(value, (list, tuple)) and all(
+        isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in value
+    )
+    return pairs or isinstance(value, (str, Mapping))
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 2
+
+
+def _is_time(value: Any) -> bool:
+    parts = value if _is_pair(value) else [value]
+    return all(part is None or (isinstance(part, (int, float)) and part >= 0) for part in parts)
+
+
+#: The kinds of values that keywords take, in words, each with a function that says whether a value is one.
+_SHAPES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "params": ("a dict, pairs or text", _is_query),
+    "data": ("a dict, pairs or text", lambda value: isinstance(value, bytes) or _is_query(value)),
+    "headers": ("a dict", _is_dict),
+    "cookies": ("a dict", _is_dict),
+    "auth": ("a pair of name and password", _is_pair),
+    "timeout": ("seconds, or a pair of them", _is_time),
+}
 
 
 def _url(proxy: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Requests that a step asks for: the worker makes them, and the next step gets the answer."""
 
 import base64
+import dataclasses
 
 import pytest
 
@@ -86,7 +87,19 @@ def test_a_host_that_is_not_allowed_is_not_asked(worker, server, settings):
         ({"url": "http://127.0.0.1/"}, "proxy needs 'method'"),
         ({"method": "GET", "url": "ftp://127.0.0.1/"}, "only http and https"),
         ("GET", "proxy must be a dict"),
-        ({"method": "GET", "url": "http://127.0.0.1/", "auth": "x"}, "error="),
+        ({"method": "GET", "url": "http://127.0.0.1/", "auth": "x"}, "needs as 'auth' a pair of name and password"),
+        (
+            {"method": "GET", "url": "http://127.0.0.1/", "timeout": "x"},
+            "needs as 'timeout' seconds, or a pair of them",
+        ),
+        ({"method": "GET", "url": "http://127.0.0.1/", "timeout": -1}, "needs as 'timeout' seconds, or a pair of them"),
+        (
+            {"method": "GET", "url": "http://127.0.0.1/", "headers": 5},
+            "needs as 'headers' a dict, but has a value of type int",
+        ),
+        ({"method": "GET", "url": "http://127.0.0.1/", "cookies": ["a"]}, "needs as 'cookies' a dict"),
+        ({"method": "GET", "url": "http://127.0.0.1/", "params": 5}, "needs as 'params' a dict, pairs or text"),
+        ({"method": "POST", "url": "http://127.0.0.1/", "data": ["a"]}, "needs as 'data' a dict, pairs or text"),
     ],
 )
 def test_a_request_that_cannot_be_made_is_an_error_for_the_next_step(worker, server, proxy, words):
@@ -110,3 +123,14 @@ def test_a_site_that_never_answers_is_an_error_after_its_time(worker, settings):
         row = done(WorldTask.objects.create(proxy=proxy))
 
     assert "it took longer than 0.5 s" in row.result
+
+
+def test_the_method_learns_that_there_is_no_answer_before_the_time_limit_of_its_step(worker, settings, monkeypatch):
+    settings.AUTOTASK_FETCH_HOSTS = ["127.0.0.1:*"]
+    definition = WorldTask.task_definition
+    limited = dataclasses.replace(definition._kind_in("default", False), timeout=2.0)
+    monkeypatch.setitem(definition._kinds, ("default", False), limited)
+    with site.silent() as port:
+        row = done(WorldTask.objects.create(proxy={"method": "GET", "url": f"http://127.0.0.1:{port}/"}))
+
+    assert (row.success, "it took longer than 1.8 s" in row.result) == (True, True)
