@@ -1,9 +1,12 @@
 """The pages of the demo, as a browser sees them."""
 
+import os
+
 import pytest
 from django.test import Client
 
 from autotask.acts import keys
+from autotask.models import TaskRecord
 from autotask.testing import captured_tasks
 from demo.samples import ROWS, SAMPLES
 
@@ -58,6 +61,17 @@ def test_the_page_of_a_finished_task_shows_what_it_has_made(name):
         assert (picture.status_code, picture.headers["Content-Type"]) == (200, "image/svg+xml")
         assert b"<svg" in picture.getvalue()
         picture.close()
+
+
+@pytest.mark.django_db
+def test_a_mail_belongs_to_a_task_that_has_begun_since_the_last_tick_of_the_kernel(tmp_path):
+    with captured_tasks() as tasks:
+        address = Client().post("/enqueue/send_welcome_mail/").url
+        tasks.run_pending()
+    (mail,) = (tmp_path / "mail").iterdir()
+    tick_before = TaskRecord.objects.get().started_at.timestamp() - 0.004  # as with CONFIG_HZ=250
+    os.utime(mail, (tick_before, tick_before))
+    assert "Welcome, Anna!" in Client(headers=HTML).get(address).content.decode()
 
 
 @pytest.mark.django_db
