@@ -52,14 +52,18 @@ def _deliver(context: TaskContext, task_id: str) -> str:
     done = [_tried(context, ended, notice) if notice.state is NoticeState.WAITING else notice for notice in planned]
     waiting = [notice for notice in done if notice.state is NoticeState.WAITING]
     if waiting:
-        wait = min(FIRST_WAIT * 2.0 ** (min(notice.tries for notice in waiting) - 1), LONGEST_WAIT)
-        raise Retry(wait, _failures(waiting))
+        raise Retry(wait_after(min(notice.tries for notice in waiting)), _failures(waiting))
     failed = [notice for notice in done if notice.state is NoticeState.GIVEN_UP]
     # Somebody should see what was given up.
     store.settle(current(), id, context.id, keep=settings.ERROR_TTL if failed else 0)
     if failed:
         raise NoticeNotSent(id=id, name=task.name, failures=_failures(failed))
     return ", ".join(notice.to for notice in done if notice.state is NoticeState.SENT)
+
+
+def wait_after(tries: int) -> float:
+    """Return the seconds to wait after that many tries."""
+    return min(FIRST_WAIT * 2.0 ** min(tries - 1, 20), LONGEST_WAIT)
 
 
 def _reopened(context: TaskContext, task: StoredTask, planned: Sequence[Notice]) -> list[Notice]:

@@ -82,7 +82,8 @@ WHERE key = ANY(ARRAY(
 """
 
 # A message of which a try has begun is the business of one process, until it has had its time. "told_at" is when the last message
-# was sent or, with tries, when the last step of sending the next one was noted.
+# was sent or, with tries, when the last step of sending the next one was noted; after a try that failed, it is so late that the
+# next one begins after its wait.
 _PENDING = f"""
 key <> '' AND ((told = 0 AND due_at <= statement_timestamp() AND (ended_at IS NULL OR ended_at >= due_at))
                OR (told = 1 AND ended_at IS NOT NULL))
@@ -118,7 +119,7 @@ WHERE {_OURS}
 LEFT = f"UPDATE autotask_incident SET remaining = %(remaining)s::jsonb, told_at = clock_timestamp() WHERE {_OURS}"
 
 RELEASE = f"""
-UPDATE autotask_incident SET told_at = clock_timestamp() - {PATIENCE} * interval '1 s' WHERE {_OURS}
+UPDATE autotask_incident SET told_at = clock_timestamp() + (%(wait)s - {PATIENCE}) * interval '1 s' WHERE {_OURS}
 """
 
 OPEN = """
@@ -225,9 +226,9 @@ def left(connection: BaseDatabaseWrapper, incident: Incident, to: Sequence[str])
     execute(connection, LEFT, {**_ours(incident), "remaining": json.dumps(list(to))})
 
 
-def release(connection: BaseDatabaseWrapper, incident: Incident) -> None:
-    """Leave the rest of a claimed incident to the next process that sends."""
-    execute(connection, RELEASE, _ours(incident))
+def release(connection: BaseDatabaseWrapper, incident: Incident, wait: float) -> None:
+    """Leave the rest of a claimed incident to a process that sends in so many seconds or later."""
+    execute(connection, RELEASE, {**_ours(incident), "wait": float(wait)})
 
 
 def _ours(incident: Incident) -> dict[str, object]:

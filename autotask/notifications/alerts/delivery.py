@@ -1,42 +1,32 @@
-"""The task that sends the messages of incidents, again and again until all are out."""
+"""The task that sends the messages of incidents that are due."""
 
 from autotask import decorating
-from autotask.conf import settings
-from autotask.context import TaskContext
-from autotask.control import Retry
 from autotask.delayed import DelayedTask
 from autotask.notifications.alerts import sending
 from autotask.options import Options
 from autotask.task import MAX_PRIORITY
 
-#: Seconds until the second try; each further wait is twice as long, up to the longest.
-FIRST_WAIT = 5.0
-LONGEST_WAIT = 600.0
-
 #: Seconds that one attempt may take.
 TIMEOUT = 1800.0
 
 
-def _deliver(context: TaskContext) -> None:
-    """Send what is due.
-
-    :raises Retry: some could not be sent yet.
-    """
-    if problems := sending.send_all():
-        wait = min(FIRST_WAIT * 2.0 ** min(context.attempt - 1, 20), LONGEST_WAIT)
-        raise Retry(wait, "; ".join(problems))
+# It never waits to be tried again: as there is one at a time, it would hold up the messages of other incidents meanwhile. The
+# next look of a worker begins another one, as soon as something is due.
+def _deliver() -> list[str]:
+    """Send what is due, and return the problems."""
+    return sending.send_all()
 
 
-# One at a time; the name begins with that of this module, so that any worker finds it.
-deliver: DelayedTask[[], None] = decorating.define(
+# The name begins with that of this module, so that any worker finds it.
+deliver: DelayedTask[[], list[str]] = decorating.define(
     DelayedTask,
     _deliver,
     f"{__name__}.deliver",
-    Options.of(__name__, takes_context=True, unique=True, priority=MAX_PRIORITY, timeout=TIMEOUT),
+    Options.of(__name__, unique=True, priority=MAX_PRIORITY, timeout=TIMEOUT),
     __name__,
 )
 
 
 def begin(queue: str) -> None:
     """Enqueue it, unless it is live already."""
-    deliver.using(queue=queue, retries=settings.MAIL_TRIES).enqueue()
+    deliver.using(queue=queue).enqueue()

@@ -11,7 +11,7 @@ from django.utils.translation import gettext, pgettext
 
 from autotask.alert_rules import is_url, shown
 from autotask.conf import settings
-from autotask.notifications import mail, webhook
+from autotask.notifications import delivery, mail, webhook
 from autotask.store import incidents
 from autotask.store.connection import current
 from autotask.store.incidents import Incident
@@ -23,7 +23,7 @@ logger = logging.getLogger("autotask")
 
 
 def send_all() -> list[str]:
-    """Send all messages that are due, and return the problems; those messages are tried again the next time."""
+    """Send all messages that are due, and return the problems; those messages are due again after a while."""
     problems: list[str] = []
     tried: list[str] = []
     while (incident := incidents.claim(current(), tried)) is not None:
@@ -43,7 +43,10 @@ def _send(incident: Incident) -> list[str]:
         # If this process dies, only a message that was not noted is sent again.
         incidents.left(current(), incident, [*problems, *incident.to[place + 1 :]])
     if problems and incident.tries < settings.MAIL_TRIES:
-        incidents.release(current(), incident)
+        wait = delivery.wait_after(incident.tries)
+        incidents.release(current(), incident, wait)
+        for problem in problems.values():
+            logger.warning("The alert %r is tried again in %.0f s: %s", incident.text, wait, problem)
     else:
         incidents.sent(current(), incident)
         for problem in problems.values():

@@ -10,6 +10,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils import translation
 
+from autotask.notifications import delivery
 from autotask.notifications.alerts import looking, sending, words
 from autotask.statistics import Counts
 from autotask.store import incidents, statistics, workers
@@ -167,8 +168,39 @@ def test_a_message_that_cannot_be_sent_is_tried_again_for_those_who_lack_it(sett
     # When, Then
     assert sending.send_all() == [f"{OPS}: OSError: the mail server is away"]
     assert [sent.to for sent in mail.outbox] == [["other@example.org"]]
+    age(delivery.FIRST_WAIT)
     assert sending.send_all() == []
     assert [sent.to for sent in mail.outbox] == [["other@example.org"], [OPS]]
+
+
+def test_a_recipient_that_cannot_be_reached_holds_up_no_other_incident(settings, start_worker, monkeypatch):
+    # Given
+    monkeypatch.setattr(alerter, "EVERY", 0.2)
+    monkeypatch.setattr(delivery, "FIRST_WAIT", 600.0)
+    away = "away@example.org"
+    settings.AUTOTASK_ALERTS = [
+        {"when": "workers", "fewest": 9, "to": away, "quiet": 0},
+        {"when": "length", "queue": "nobody", "tasks": 1, "to": OPS, "quiet": 0},
+    ]
+    real, refused = sending._send_to, []
+
+    def refuse(to, incident):
+        if to == away:
+            refused.append(to)
+            raise OSError("the mail server is away")
+        real(to, incident)
+
+    monkeypatch.setattr(sending, "_send_to", refuse)
+    start_worker(queues=("default",))
+    wait_until(lambda: refused, what="the first try")
+
+    # When
+    tasks.report.using(queue="nobody").enqueue_many([("a",), ("b",)])
+
+    # Then
+    wait_until(lambda: mail.outbox, what="the alert about the queue")
+    assert [sent.to for sent in mail.outbox] == [[OPS]]
+    assert refused == [away]
 
 
 def test_while_a_message_is_sent_no_transaction_is_open_and_nobody_else_sends_it(monkeypatch, other_connection):
