@@ -3,7 +3,9 @@
 import copy
 import re
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.contrib import messages
@@ -11,6 +13,7 @@ from django.contrib.admin import SimpleListFilter
 from django.contrib.admin.exceptions import DisallowedModelAdminLookup
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext
@@ -19,8 +22,10 @@ from autotask.admin import show, states, tabs
 from autotask.admin.bulk_words import ACTS, FASTEST, SLOWEST, Word, may
 from autotask.admin.filters import STATES
 from autotask.admin.listing import COUNTED, id_digits
+from autotask.conf import settings
 from autotask.models import TaskRecord
-from autotask.store import causes, glance
+from autotask.store import causes, glance, matching
+from autotask.store.causes import Cause
 from autotask.store.connection import current
 from autotask.store.glance import Count
 from autotask.store.matching import Filter
@@ -37,10 +42,12 @@ class Matching(NamedTuple):
     """The request that the address of the page makes.
 
     :ivar rows: the tasks that match, as the list has them; None: of a cause.
+    :ivar cause: the failures of a cause; None: of none, or none are left.
     """
 
     wanted: Filter
     rows: Any
+    cause: Cause | None = None
 
 
 def refuse_repeating(request: HttpRequest, records: Iterable[TaskRecord]) -> None:
@@ -87,7 +94,8 @@ def _matching(page: "TaskAdmin", request: HttpRequest) -> Matching:
     for name in ("cause", "do", "p", "e"):
         asked.GET.pop(name, None)  # type: ignore[misc]  # as above
     if cause:
-        return Matching(Filter(state=State.ERROR, cause=cause), None)
+        same = next((each for each in causes.causes(current()) if each.key == cause), None)
+        return Matching(Filter(state=State.ERROR, cause=cause), None, same)
     changes = page.get_changelist_instance(asked)
     specs = [spec for spec in changes.filter_specs if isinstance(spec, SimpleListFilter)]  # there are no others
     chosen = {spec.parameter_name: spec.value() or "" for spec in specs}
@@ -110,8 +118,8 @@ def _count(found: Matching, eligible: Sequence[State]) -> Count:
     wanted = found.wanted
     eligible = [state for state in eligible if wanted.state in (None, state)]
     if wanted.cause:
-        same = [cause.count for cause in causes.causes(current()) if cause.key == wanted.cause]
-        return Count(sum(same), sum(same) < causes.WINDOW) if eligible else Count(0)
+        number = found.cause.count if found.cause and eligible else 0
+        return Count(number, number < causes.WINDOW)
     if wanted == Filter(state=wanted.state):
         counts = [count for state, count in glance.counts(current()).items() if state in eligible]
         return Count(sum(count.number for count in counts), all(count.is_exact for count in counts))
@@ -170,7 +178,7 @@ def _shown(page: "TaskAdmin", request: HttpRequest, found: Matching, choices: di
         "title": gettext("Act on all tasks that match"),
         "opts": page.opts,
         "media": page.media,
-        "criteria": list(_criteria(found.wanted)),
+        "criteria": list(_criteria(found)),
         "choices": [
             {
                 "word": word.value,
@@ -193,11 +201,12 @@ def _shown(page: "TaskAdmin", request: HttpRequest, found: Matching, choices: di
     return TemplateResponse(request, "admin/autotask/taskrecord/all.html", context)
 
 
-def _criteria(wanted: Filter) -> list[tuple[object, object]]:
-    found: list[tuple[object, object]] = []
+def _criteria(found: Matching) -> Iterator[tuple[object, object]]:
+    wanted = found.wanted
     if wanted.state is not None:
-        found.append((gettext("state"), show.state(wanted.state)))
-    found += [(gettext("task"), show.name(name)) for name in wanted.names]
+        yield gettext("state"), show.state(wanted.state)
+    for name in wanted.names:
+        yield gettext("task"), show.name(name)
     for label, value in (
         (gettext("queue"), wanted.queue),
         (gettext("tag"), wanted.tag),
@@ -205,23 +214,29 @@ def _criteria(wanted: Filter) -> list[tuple[object, object]]:
         (gettext("subject"), wanted.subject),
     ):
         if value:
-            found.append((label, value))
-    if wanted.cause:
-        same = [cause for cause in causes.causes(current()) if cause.key == wanted.cause]
-        found += [(gettext("error"), f"{cause.name}: {cause.error}") for cause in same]
+            yield label, value
+    if found.cause is not None:
+        yield gettext("error"), f"{found.cause.name}: {found.cause.error}"
     if wanted.first is not None:
-        found.append((gettext("ids"), f"{wanted.first} – {wanted.last}"))
-    return found
+        yield gettext("ids"), f"{wanted.first} – {wanted.last}"
 
 
 def _sample(page: "TaskAdmin", found: Matching) -> list[dict[str, object]]:
-    if found.rows is None:
-        return []
+    rows = _of_cause(found) if found.rows is None else found.rows
     return [
         {
             "state": show.state(record.state),
             "name": show.link(page.task_address(record.id), show.name(record.name)),
             "arguments": show.shortened(record.arguments, 80),
         }
-        for record in found.rows.order_by("-id")[:SAMPLE]
+        for record in rows.order_by("-id")[:SAMPLE]
     ]
+
+
+def _of_cause(found: Matching) -> QuerySet[TaskRecord]:
+    """Return the newest failures of a cause, from the newest one on."""
+    if found.cause is None:
+        return TaskRecord.objects.none()
+    wanted = replace(found.wanted, last=found.cause.newest)
+    piece = next(matching.pieces(current(), wanted, [State.ERROR], datetime.now(UTC)))
+    return TaskRecord.objects.using(settings.DATABASE).filter(id__in=list(piece)[:SAMPLE])

@@ -19,6 +19,8 @@ NO_SENDER = "webmaster@localhost"
 
 _SECRET = Settings.WEBHOOK_SECRET
 
+_ADD_THE_HOST = "Add the host to AUTOTASK_WEBHOOK_HOSTS, with its port unless that is 80 or 443."
+
 
 def check_webhook_hosts(**_: Any) -> list[CheckMessage]:
     """autotask.E021: the host of a webhook is not allowed."""
@@ -27,7 +29,7 @@ def check_webhook_hosts(**_: Any) -> list[CheckMessage]:
     return [
         Error(
             f"The task {definition.name!r} has a webhook at {webhook.url!r}, whose host is not in AUTOTASK_WEBHOOK_HOSTS.",
-            hint="Add the host to AUTOTASK_WEBHOOK_HOSTS, with its port unless that is 80 or 443.",
+            hint=_ADD_THE_HOST,
             id="autotask.E021",
         )
         for definition in registry.definitions()
@@ -60,7 +62,7 @@ def check_alerts(**_: Any) -> list[CheckMessage]:
     problems = [
         *_problems_of_rules(rules),
         *(
-            (f"the host of {shown(url)!r} is not in AUTOTASK_WEBHOOK_HOSTS", "Add the host to AUTOTASK_WEBHOOK_HOSTS.")
+            (f"the host of {shown(url)!r} is not in AUTOTASK_WEBHOOK_HOSTS", _ADD_THE_HOST)
             for rule in rules
             for url in filter(is_url, rule.to)
             if valid("WEBHOOK_HOSTS", None) is not None and not addresses.is_listed(Webhook(url))

@@ -227,7 +227,7 @@ def left(connection: BaseDatabaseWrapper, incident: Incident, to: Sequence[str])
 
 
 def release(connection: BaseDatabaseWrapper, incident: Incident, wait: float) -> None:
-    """Leave the rest of a claimed incident to a process that sends in so many seconds or later."""
+    """Leave the rest of a claimed incident to a process that sends after *wait* seconds."""
     execute(connection, RELEASE, {**_ours(incident), "wait": float(wait)})
 
 

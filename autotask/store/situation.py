@@ -134,8 +134,9 @@ coalesce(CASE WHEN pg_current_xact_id_if_assigned() IS NOT NULL THEN (
     OFFSET 0
 ) END, false)"""
 
+# Who locks a row before it is due is in nobody's way.
 _LOCKER = """
-CASE WHEN live.state IN (1, 8) AND live.locked_by <> '0'::xid THEN (
+CASE WHEN (live.state IN (1, 8) OR live.state = 0 AND live.run_at <= clock_timestamp()) AND live.locked_by <> '0'::xid THEN (
     SELECT json_build_object('pid', l.pid, 'application', coalesce(a.application_name, ''), 'seconds',
                              extract(epoch FROM clock_timestamp() - a.xact_start)::float8)
     FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid

@@ -1,5 +1,7 @@
 """Commands that messages advise to run."""
 
+from django.utils.translation import gettext as _
+
 
 def migrate(alias: str) -> str:
     """Return the command that creates the tables of autotask.
@@ -14,7 +16,7 @@ def start(*, companions: bool) -> str:
 
     :param companions: whether starting the site starts workers.
     """
-    return ("Start the site, or a worker: " if companions else "Start a worker: ") + manage("worker")
+    return (_("Start the site, or a worker:") if companions else _("Start a worker:")) + " " + manage("worker")
 
 
 def serve(queue: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.translation import gettext as _
 
 from autotask.conf import settings
 from autotask.queues import serves
@@ -22,7 +23,7 @@ def look_at_workers(connection: BaseDatabaseWrapper) -> str:
     """Return the same also if nothing waits, for the list of workers."""
     if any(worker.alive and not worker.stopping for worker in read.workers(connection)):
         return look(connection)
-    return f"No worker is alive. {_start()}"
+    return _("No worker is alive.") + " " + _start()
 
 
 def in_words(waiting: Iterable[str], workers: Iterable[LivingWorker]) -> str:
@@ -32,9 +33,11 @@ def in_words(waiting: Iterable[str], workers: Iterable[LivingWorker]) -> str:
     if not unserved:
         return ""
     if not alive:
-        return f"Tasks wait, and no worker is alive. {_start()}"
-    command = advice.serve(",".join(unserved))
-    return f"Tasks wait in queues that no running worker serves: {', '.join(unserved)}. Start one: {command}"
+        return _("Tasks wait, and no worker is alive.") + " " + _start()
+    said = _("Tasks wait in queues that no running worker serves: %(queues)s. Start one:") % {
+        "queues": ", ".join(unserved)
+    }
+    return said + " " + advice.serve(",".join(unserved))
 
 
 def _start() -> str:

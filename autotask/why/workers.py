@@ -45,7 +45,7 @@ def findings(situation: Situation, task: StoredTask, site: Site) -> Iterator[Fin
     yield _known(situation, task, site)
     if not having:
         return
-    yield from _unlocked(situation)
+    yield from _unlocked(situation, task)
     awake = [worker for worker in having if not is_silent(worker, site)]
     yield _heartbeat(having, awake)
     if awake:
@@ -78,7 +78,7 @@ def ready(situation: Situation, task: StoredTask, site: Site) -> Finding:
     )
     text = said % {"time": in_words(site.poll)}
     if situation.ahead:
-        text += "; " + _("%(tasks)s of its queue come first") % {"tasks": _ahead(situation)}
+        text += "; " + _("ahead of it in its queue: %(tasks)s") % {"tasks": _ahead(situation)}
     return Finding(code=Code.READY, text=text, place=situation.ahead + 1)
 
 
@@ -157,9 +157,10 @@ def _known(situation: Situation, task: StoredTask, site: Site) -> Finding:
     return Finding(code=Code.UNKNOWN_TASK, text=text, advice=fix)
 
 
-def _unlocked(situation: Situation) -> Iterator[Finding]:
-    locker, since = situation.locker, situation.ready_at
-    if locker is None or since is None or (situation.now - since).total_seconds() < 1:
+def _unlocked(situation: Situation, task: StoredTask) -> Iterator[Finding]:
+    locker, due = situation.locker, situation.ready_at or task.run_at
+    # Workers lock rows, too, but for a moment.
+    if locker is None or min(locker.seconds or 1, (situation.now - due).total_seconds()) < 1:
         return
     yield Finding(
         code=Code.LOCKED,
@@ -210,10 +211,10 @@ def _free(worker: SeenWorker, task: StoredTask, site: Site) -> bool:
 def _busy(situation: Situation, task: StoredTask, awake: Sequence[SeenWorker]) -> Finding:
     running = sum(worker.running.get(task.executor, 0) for worker in awake)
     if task.executor == THREAD:
-        said = _("all threads of %(names)s are busy, with %(running)s that run or are next; %(ahead)s come first")
+        said = _("all threads of %(names)s are busy, with %(running)s that run or are next; ahead of it: %(ahead)s")
     else:
         said = _(
-            "all places in the pool %(pool)s of %(names)s are busy, with %(running)s that run or are next; %(ahead)s come first"
+            "all places in the pool %(pool)s of %(names)s are busy, with %(running)s that run or are next; ahead of it: %(ahead)s"
         )
     tasks = ngettext("%(number)d task", "%(number)d tasks", running) % {"number": running}
     facts = {"names": _named(awake), "running": tasks, "ahead": _ahead(situation), "pool": repr(task.executor)}
@@ -229,10 +230,10 @@ def _looked(situation: Situation, task: StoredTask, waited: float, free: Sequenc
     if overdue < patience or active is not None and active < patience:
         return passed(Code.WORKER_STALLED, _("they look for work"))
     if active is None:
-        said = _("it has been ready for %(time)s, but %(names)s, with room for it, have claimed nothing lately")
+        said = _("it has been ready for %(time)s, but %(names)s, with room for it, claimed nothing lately")
     else:
         said = _(
-            "it has been ready for %(time)s, but %(names)s, with room for it, have claimed or ended nothing for %(idle)s"
+            "it has been ready for %(time)s, but %(names)s, with room for it, claimed and ended nothing in the last %(idle)s"
         )
     text = said % {"time": in_words(overdue), "names": _named(free), "idle": in_words(active or 0)}
     return Finding(

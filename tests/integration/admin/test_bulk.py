@@ -7,6 +7,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from autotask.acts import tasks as acts
@@ -230,6 +231,30 @@ def test_the_page_counts_what_matches_and_shows_examples(admin):
     numbers = {choice["word"]: choice["number"] for choice in admin.get(f"{ALL}?q={add.name}").context["choices"]}
     assert numbers == {"retry": "0", "cancel": "1", "discard": "0", "run": "0", "prioritize": "1"}
     assert "all/?state=error" in page(admin, f"{TASKS}?state=error")
+
+
+def test_the_page_of_a_cause_looks_at_the_failures_once_and_shows_examples(admin):
+    # Given
+    same = [failed(error_message=f"ValueError: order {number}") for number in range(13)]
+    other = failed(error_message="KeyError: 7")
+    [key] = [cause.key for cause in causes.causes(current()) if cause.count == 13]
+
+    # When
+    with CaptureQueriesContext(connection) as queries:
+        html = page(admin, f"{ALL}?cause={key}&do=retry")
+
+    # Then: one for the number, one for the examples
+    assert len([each for each in queries if "FROM autotask_result" in each["sql"]]) == 2
+    assert len(queries) <= 12
+    assert html.count("tasks: 13") == 2
+    shown = [each for each in same if str(each.id) in html]
+    assert sorted(each.id for each in shown) == sorted(each.id for each in same)[-10:]
+    assert str(other.id) not in html
+
+
+def test_a_cause_that_is_gone_has_no_tasks(admin):
+    html = page(admin, f"{ALL}?cause={'0' * 16}")
+    assert "tasks: 0" in html and "The newest that match" not in html
 
 
 def test_the_page_hands_the_act_over_to_a_task(admin, worker):

@@ -67,6 +67,18 @@ def test_the_page_of_a_task_does_so_too(admin):
     ] == []
 
 
+def test_what_to_do_about_tasks_that_nobody_takes_is_in_the_language_of_the_user(admin):
+    handle = add.using(queue="mail")(1, 2)
+    with translation.override("de"):
+        words = "Starten Sie die Website oder einen Worker: python manage.py autotask worker"
+        assert f"Es warten Aufgaben, und kein Worker lebt. {words}" in page(admin, TASKS)
+        assert f"Kein Worker lebt. {words}" in page(admin, WORKERS)
+        assert words in page(admin, page_of(handle))
+        registered(queues="reports")
+        words = "Es warten Aufgaben in Warteschlangen, die kein lebender Worker bedient: mail. Starten Sie einen:"
+        assert f"{words} python manage.py autotask worker --queues mail" in page(admin, TASKS)
+
+
 def test_messages_count_in_the_language_of_the_user(admin):
     ids = [str(add(1, 2).id), str(add(3, 4).id)]
     with translation.override("de"):

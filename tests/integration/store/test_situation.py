@@ -56,6 +56,18 @@ def test_who_has_locked_a_row_is_seen(other_connection):
     assert read_situation(other_connection, id).locker is None
 
 
+@pytest.mark.parametrize("delay", [-9, 600])
+def test_who_has_locked_a_scheduled_task_is_seen_once_it_is_due(other_connection, delay):
+    id = stored(delay=1000)
+    changes = {"id": id, "delay": delay}
+    execute(
+        current(), "UPDATE autotask_task SET run_at = now() + %(delay)s * interval '1 s' WHERE id = %(id)s", changes
+    )
+    with transaction.atomic():
+        execute(connection, "SELECT FROM autotask_task WHERE id = %(id)s FOR UPDATE", {"id": id})
+        assert (read_situation(other_connection, id).locker is not None) is (delay < 0)
+
+
 def test_the_line_at_a_gate_has_an_order():
     ids = hold(OPENAI, count=5)
     [first] = hold(OPENAI, priority=5)
