@@ -151,7 +151,7 @@ class Runner:
             return end.value._replace(ended_at=time.monotonic())
         if isinstance(end.value, Advanced):
             return replace(end.value, step=end.value.step._replace(ended_at=time.monotonic()))
-        return Released(task, delay=end.value.delay, unknown=end.value.unknown, known=end.value.known)
+        return replace(end.value, task=task)
 
     # --- for all ----------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
-from autotask.tasks import delayed_task
+from autotask.tasks import RateLimited, delayed_task
 from tests.integration.worker.stubborn import mark
 
 
@@ -51,6 +51,10 @@ def hide(path):
     return async_mark(path)
 
 
+def refuse() -> None:
+    raise RateLimited(retry_after=3600)
+
+
 async def async_mark(path):
     mark(path, "ran")
 
@@ -87,6 +91,10 @@ async def async_who(context) -> tuple[str, int]:
     return str(context.id), context.attempt
 
 
+async def async_refuse() -> None:
+    raise RateLimited(retry_after=3600)
+
+
 async def async_return_lambda():
     return lambda: None
 
@@ -99,6 +107,7 @@ def _tasks(where, executor, functions):
             takes_context=name == "who",
             retries=1 if name in ("fail", "hide") else 0,
             backoff=0.05,
+            rate="100/s" if name == "refuse" else None,
         )
         for name in functions
     }
@@ -112,6 +121,7 @@ FUNCTIONS = {
     "nap": nap,
     "stay": stay,
     "who": who,
+    "refuse": refuse,
     "return_lambda": return_lambda,
 }
 COROUTINES = {
@@ -121,6 +131,7 @@ COROUTINES = {
     "nap": async_nap,
     "stay": async_stay,
     "who": async_who,
+    "refuse": async_refuse,
     "return_lambda": async_return_lambda,
 }
 

@@ -5,13 +5,16 @@ import re
 import pytest
 
 from autotask.store import read
-from autotask.store.connection import current
+from autotask.store.connection import current, rows
 from autotask.task import CANCELLED, DONE, ERROR, WAITING, State
 from autotask.worker import watch
 from tests.helpers import ended, wait_until
 from tests.integration.worker import everywhere, stubborn
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kept_children")]
+
+
+CLOSED = "SELECT gate FROM autotask_bucket WHERE closed_until > now() + interval '1 minute'"
 
 
 @pytest.fixture(params=everywhere.ALL.items(), ids=lambda item: item[0])
@@ -64,6 +67,13 @@ def test_a_task_knows_itself(there, start):
     start()
     handle = there.who()
     assert handle.wait(20) == (str(handle.id), 1)
+
+
+def test_a_task_closes_its_rate_for_all_and_no_attempt_counts(there, start):
+    start()
+    refused = there.refuse()
+    wait_until(lambda: rows(current(), CLOSED) == [(f"rate:{refused.name}",)], what="the closed rate")
+    wait_until(lambda: (refused.status, refused.attempts) == (WAITING, 0), what="the release")
 
 
 def test_the_time_limit_is_kept_and_the_place_is_free_again(there, start, tmp_path):
