@@ -151,7 +151,8 @@ class Runner:
             return end.value._replace(ended_at=time.monotonic())
         if isinstance(end.value, Advanced):
             return replace(end.value, step=end.value.step._replace(ended_at=time.monotonic()))
-        return replace(end.value, task=task)
+        released: Released = replace(end.value, task=task)
+        return released
 
     # --- for all ----------------------------------------------------------------------------------------------------
 
