@@ -264,7 +264,7 @@ def test_values_of_another_process_that_come_while_one_is_handled_are_handled_af
 def test_values_put_at_once_after_one_that_was_handed_over_are_handled_soon(far_host, monkeypatch):
     # The second value notifies nobody, so it has to come before the look that follows the first one.
     monkeypatch.setattr(background, "CALL_EVERY", 600.0)
-    monkeypatch.setattr(background, "LOOK_AGAIN", patient(0.5))
+    monkeypatch.setattr(background, "LOOK_AGAIN", patient(2.0))
     monkeypatch.setattr("autotask.worker.background.care.LOOK_EVERY", 600.0)
     take.put("held up")
     gate("held up reached").wait(20)
