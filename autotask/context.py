@@ -71,10 +71,11 @@ class TaskContext:
     :ivar subject: the object that its call named as its subject, like ``shop.order:42``; None if it named none.
     :ivar metadata: that of its call, as JSON has it; empty if it gave none.
     :ivar steps: what ``autotask.workflows`` knows of the steps of the function that runs now; None before its first one.
+    :ivar lines: what the worker knows of the lines that it has logged; None before the first one.
     """
 
     __slots__ = (
-        *("_logger", "_report", "_stop", "attempt", "fence", "id", "metadata"),
+        *("_logger", "_report", "_stop", "attempt", "fence", "id", "lines", "metadata"),
         *("name", "scheduled_for", "steps", "subject"),
     )
 
@@ -96,6 +97,7 @@ class TaskContext:
         self.attempt = attempt
         self.scheduled_for = scheduled_for
         self.steps: Any = None
+        self.lines: Any = None
         self._logger: TaskLogger | None = None
         self._stop = stop or StopRequest()
         self._report = report
@@ -151,6 +153,8 @@ class TaskContext:
     def close(self) -> None:
         """Accept no more progress: the attempt is over, whatever threads it may have left behind."""
         self._report = None
+        if self.lines is not None:
+            self.lines.end(self)
 
 
 #: The context of the task that is running here; see :func:`current`.

@@ -627,15 +627,15 @@ class Migration(migrations.Migration):
             name="LogPiece",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
-                ("task_id", models.UUIDField()),
-                ("attempt", models.IntegerField()),
+                ("first_id", models.UUIDField()),
+                ("last_id", models.UUIDField()),
                 ("at", models.DateTimeField()),
                 ("text", models.TextField()),
             ],
             options={
                 "db_table": "autotask_log",
                 "default_permissions": (),
-                "indexes": [models.Index(models.F("task_id"), models.F("id"), name="autotask_log_of_task")],
+                "indexes": [models.Index(models.F("first_id"), models.F("last_id"), name="autotask_log_of_tasks")],
             },
         ),
         migrations.CreateModel(

@@ -28,18 +28,21 @@ class Attempt(models.Model):
 
 
 class LogPiece(models.Model):
-    """Some lines that one attempt has logged. Rows are only added and deleted."""
+    """Some lines that attempts have logged: of many that ended at about the same time, or of one that runs.
+
+    Their tasks have ids from *first_id* to *last_id*.
+    """
 
     id = models.BigAutoField(primary_key=True)
-    task_id = models.UUIDField()
-    attempt = models.IntegerField()
+    first_id = models.UUIDField()
+    last_id = models.UUIDField()
     at = models.DateTimeField()
     text = models.TextField()
 
     class Meta:
         db_table = "autotask_log"
         default_permissions = ()
-        indexes = [models.Index("task_id", "id", name="autotask_log_of_task")]
+        indexes = [models.Index("first_id", "last_id", name="autotask_log_of_tasks")]
 
 
 class Step(models.Model):

@@ -1,19 +1,31 @@
-"""The lines that tasks have logged, in pieces: workers add some each second, and delete the oldest of attempts that log much."""
+"""The lines that tasks have logged, in pieces: workers add some each second, and delete the oldest of attempts that log much.
+
+A piece has the lines of many attempts that ended at about the same time, each after its mark, or of one that runs. A row for
+each attempt would take the server three times as long, and ten times as much WAL.
+"""
 
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import arrays
 from autotask.store.connection import execute, rows
+from autotask.store.prepared import bare_rows
 
-#: The most pieces that one statement of the pruner deletes.
-PIECES = 1000
+#: The most pieces that one statement of the pruner deletes; each has up to about :data:`LARGE` bytes.
+PIECES = 100
 
 #: The pieces that are read at a time where all are.
 SOME_PIECES = 16
+
+#: Characters after which a piece has no further attempt.
+LARGE = 64 * 1024
+
+#: Bits of an id that may differ among the tasks of one piece: ids begin with their time, so these are 4 seconds. To find the lines
+#: of a task, only the pieces of tasks are read that were enqueued in the same seconds.
+SAME_TIME = 92
 
 
 class Piece(NamedTuple):
@@ -24,7 +36,19 @@ class Piece(NamedTuple):
     """
 
     id: int
-    attempt: int
+    text: str
+
+
+class NewPiece(NamedTuple):
+    """A piece to store.
+
+    :ivar first: the smallest id of its tasks.
+    :ivar last: the largest.
+    :ivar text: what :func:`marked` returns, for each of its attempts.
+    """
+
+    first: uuid.UUID
+    last: uuid.UUID
     text: str
 
 
@@ -32,42 +56,45 @@ class Piece(NamedTuple):
 # The setting counts for the transaction of this statement. unnest() returns elements in their order, so pieces of later lines
 # have larger ids.
 WRITE = """
-INSERT INTO autotask_log (task_id, attempt, at, text)
-SELECT new.task_id, new.attempt, clock_timestamp(), new.text
-FROM unnest(%(task_id)s::uuid[], %(attempt)s::integer[], %(text)s::text[]) AS new(task_id, attempt, text)
+INSERT INTO autotask_log (first_id, last_id, at, text)
+SELECT new.first_id, new.last_id, clock_timestamp(), new.text
+FROM unnest(%(first_id)s::uuid[], %(last_id)s::uuid[], %(text)s::text[]) AS new(first_id, last_id, text)
 WHERE (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
+RETURNING 1
 """
 
 FORGET = """
 DELETE FROM autotask_log WHERE id = ANY(ARRAY(
     SELECT piece.id
-    FROM unnest(%(task_id)s::uuid[], %(attempt)s::integer[], %(count)s::integer[]) AS full_one(task_id, attempt, count)
+    FROM unnest(%(task_id)s::uuid[], %(mark)s::text[], %(count)s::integer[]) AS full_one(task_id, mark, count)
     CROSS JOIN LATERAL (
         SELECT id FROM autotask_log
-        WHERE task_id = full_one.task_id AND attempt = full_one.attempt ORDER BY id LIMIT full_one.count
+        WHERE first_id = full_one.task_id AND last_id = full_one.task_id
+          AND left(text, length(full_one.mark)) = full_one.mark
+        ORDER BY id LIMIT full_one.count
     ) AS piece
 ))
 """
 
-READ = """
-SELECT id, attempt, text FROM autotask_log
-WHERE task_id = %(task_id)s AND id > %(after)s AND (%(attempt)s::integer IS NULL OR attempt = %(attempt)s::integer)
-ORDER BY id
+# The pieces that may have lines of a task: those whose ids differ from its own in no more than the last SAME_TIME bits.
+AROUND = """
+first_id BETWEEN (left({id}::text, 10) || '000-0000-0000-000000000000')::uuid AND {id} AND last_id >= {id}
 """
 
-SOME = """
-SELECT id, text FROM autotask_log WHERE task_id = %(task_id)s AND id > %(after)s ORDER BY id LIMIT %(limit)s
+_READ = f"""
+SELECT piece.id, part.lines
+FROM (
+    SELECT id, text FROM autotask_log
+    WHERE {AROUND.format(id="%(task_id)s::uuid")}
+      AND {{bound}} AND strpos(text, %(mark)s::text) > 0 ORDER BY id {{order}} LIMIT %(limit)s::integer
+) AS piece
+CROSS JOIN LATERAL unnest(string_to_array(piece.text, E'\\x01')) WITH ORDINALITY AS part(lines, place)
+WHERE left(part.lines, length(%(mark)s::text)) = %(mark)s::text
+ORDER BY piece.id, part.place
 """
 
-# The sizes are known without the texts themselves, which may be elsewhere.
-LAST = """
-SELECT text FROM autotask_log WHERE task_id = %(task_id)s AND id = ANY(ARRAY(
-    SELECT id FROM (
-        SELECT id, sum(octet_length(text)) OVER (ORDER BY id DESC) - octet_length(text) AS later
-        FROM autotask_log WHERE task_id = %(task_id)s
-    ) AS piece WHERE later < %(most)s
-)) ORDER BY id
-"""
+READ_ON = _READ.format(bound="id > %(after)s::bigint", order="")
+READ_BACK = _READ.format(bound="id < %(before)s::bigint", order="DESC")
 
 # Older pieces have smaller ids, or nearly so, which saves an index on their time. A line that is a little too early for their
 # order waits for the next look.
@@ -78,24 +105,39 @@ DELETE FROM autotask_log WHERE id = ANY(ARRAY(
 ))
 """
 
+#: The largest id of a row.
+_LAST = 2**63 - 1
 
-def write(connection: BaseDatabaseWrapper, pieces: Sequence[tuple[uuid.UUID, int, str]]) -> None:
-    """Store pieces.
 
-    :param pieces: task, attempt and whole lines, whose characters can all be printed.
+def marked(number: int, attempt: int, lines: str) -> str:
+    """Return the lines of an attempt with its mark, for a piece.
+
+    :param number: the id of the task.
+    :param lines: whole lines, each with its end, whose other characters can all be printed: so no line looks like a mark.
     """
-    ids, attempts, texts = zip(*pieces, strict=True)
-    params = {"task_id": arrays.uuids(ids), "attempt": arrays.numbers(attempts), "text": arrays.texts(texts)}
-    execute(connection, WRITE, params)
+    return f"\x01{number:032x} {attempt}\n{lines}"
+
+
+def alone(task_id: uuid.UUID, attempt: int, lines: str) -> NewPiece:
+    """Return the piece that has lines of one attempt."""
+    return NewPiece(task_id, task_id, marked(task_id.int, attempt, lines))
+
+
+def write(connection: BaseDatabaseWrapper, pieces: Sequence[NewPiece]) -> None:
+    """Store pieces."""
+    firsts, lasts, texts = zip(*pieces, strict=True)
+    params = {"first_id": arrays.uuids(firsts), "last_id": arrays.uuids(lasts), "text": arrays.texts(texts)}
+    bare_rows(connection, WRITE, params)
 
 
 def forget(connection: BaseDatabaseWrapper, outdated: Sequence[tuple[uuid.UUID, int, int]]) -> None:
-    """Delete the oldest pieces of attempts.
+    """Delete the oldest pieces of attempts that have pieces of their own.
 
     :param outdated: task, attempt, and how many pieces.
     """
     ids, attempts, counts = zip(*outdated, strict=True)
-    params = {"task_id": arrays.uuids(ids), "attempt": arrays.numbers(attempts), "count": arrays.numbers(counts)}
+    marks = [marked(id.int, attempt, "") for id, attempt in zip(ids, attempts, strict=True)]
+    params = {"task_id": arrays.uuids(ids), "mark": arrays.texts(marks), "count": arrays.numbers(counts)}
     execute(connection, FORGET, params)
 
 
@@ -107,7 +149,7 @@ def read(
     :param attempt: the number of one attempt; None: all.
     :param after: only pieces with larger ids.
     """
-    return [Piece(*row) for row in rows(connection, READ, {"task_id": task_id, "attempt": attempt, "after": after})]
+    return _read(connection, READ_ON, task_id, attempt, after=after)
 
 
 def lines(connection: BaseDatabaseWrapper, task_id: uuid.UUID, attempt: int | None = None) -> str:
@@ -118,19 +160,39 @@ def lines(connection: BaseDatabaseWrapper, task_id: uuid.UUID, attempt: int | No
 def each_piece(connection: BaseDatabaseWrapper, task_id: uuid.UUID) -> Iterator[str]:
     """Yield all lines of a task, oldest first, some at a time: together they may be more than fits into memory."""
     after = 0
-    while found := rows(connection, SOME, {"task_id": task_id, "after": after, "limit": SOME_PIECES}):
-        yield from (lines for _, lines in found)
-        after = found[-1][0]
+    while found := _read(connection, READ_ON, task_id, after=after, limit=SOME_PIECES):
+        yield from (piece.text for piece in found)
+        after = found[-1].id
 
 
 def last_lines(connection: BaseDatabaseWrapper, task_id: uuid.UUID, most: int) -> str:
     """Return the last lines of a task: many attempts may have logged much.
 
-    :param most: bytes to return at least, if there are that many; not more than those and one piece.
+    :param most: characters to return at least, if there are that many; not more than those and one piece.
     """
-    return "".join(piece for (piece,) in rows(connection, LAST, {"task_id": task_id, "most": most}))
+    last: list[str] = []
+    before = _LAST
+    while most > 0 and (found := _read(connection, READ_BACK, task_id, before=before, limit=SOME_PIECES)):
+        before = found[0].id
+        while found and most > 0:
+            last.append(found.pop().text)
+            most -= len(last[-1])
+    return "".join(reversed(last))
 
 
 def prune(connection: BaseDatabaseWrapper, seconds: float) -> bool:
-    """Delete one piece of the lines that are older; return whether there may be more."""
+    """Delete some of the lines that are older; return whether there may be more."""
     return execute(connection, PRUNE, {"seconds": seconds, "limit": PIECES}) == PIECES
+
+
+def _read(
+    connection: BaseDatabaseWrapper,
+    sql: str,
+    task_id: uuid.UUID,
+    attempt: int | None = None,
+    limit: int | None = None,
+    **bound: Any,
+) -> list[Piece]:
+    mark = f"{task_id.hex} " if attempt is None else marked(task_id.int, attempt, "")[1:]
+    found = rows(connection, sql, {"task_id": task_id, "mark": mark, "limit": limit, **bound})
+    return [Piece(id, text.partition("\n")[2]) for id, text in found]

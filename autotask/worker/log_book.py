@@ -4,10 +4,8 @@ import contextlib
 import logging
 import os
 import time
-import uuid
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
-from operator import attrgetter, itemgetter
+from collections.abc import Callable
 from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -17,91 +15,90 @@ from autotask.context import TaskContext
 from autotask.setting_types import LogOptions
 from autotask.store import task_logs
 from autotask.texts.masks import LONGEST_TEXT
-from autotask.worker.log_text import SHORTEST_LINE, Said, Texts, last_pieces, said_by, size_of, whole
+from autotask.worker.log_pieces import MOST_LEFT, Attempt, Ended, Pieces
+from autotask.worker.log_text import SHORTEST_LINE, Heads, Said, merged, text_of, time_of, whole
+
+logger = logging.getLogger("autotask.worker")
 
 #: Seconds between two writes: the most that is missing of a worker that is killed.
 EVERY = 1.0
 
-#: Characters of a long message, and how many of them from threads and processes wait at most; the oldest are lost first.
+#: Characters of a long message from elsewhere, and how many of them wait at most; the oldest are lost first.
 LONG = 200
 MOST_LONG = 1_000
 
-#: Lines that wait at most, of one attempt and of all that run elsewhere; and after how many the writer is hurried.
+#: Lines from elsewhere that wait at most, and after how many the writer is hurried.
 MOST_WAITING = 20_000
 MANY = 5_000
 
-#: After how many attempts that have logged, the writer is hurried.
-MANY_ATTEMPTS = 1_000
-
-#: Bytes after which a statement is long enough.
-LARGEST_STATEMENT = 2 * 2**20
-
-#: Characters of lines that could not be stored and are tried again.
-MOST_LEFT = 16 * 2**20
+#: Characters of attempts that have ended, after which the writer is hurried.
+MUCH = 2**19
 
 #: Attempts elsewhere whose pieces are remembered at most, so that each has no more than its share.
 MOST_REMEMBERED = 2_000
-
-#: An attempt has about that many pieces at most; its lines are forgotten piece by piece.
-PIECES = 8
 
 #: Seconds between two looks for lines that are too old, and between two pieces of them.
 PRUNE_EVERY = 600.0
 PAUSE = 0.05
 
-#: A task and the number of an attempt.
-Attempt = tuple[uuid.UUID, int]
+#: A head that no line has; see :attr:`LogBook._head`.
+_NO_HEAD = (-1.0, 0, "", 0, "")
 
 
 class Line(NamedTuple):
-    """A line of an attempt that runs elsewhere: in a child process, or in a thread of its own."""
+    """A line of an attempt that runs elsewhere: in a child process, or in a thread of its own.
+
+    :ivar created: when it was logged, in seconds since 1970.
+    :ivar level: the name of its level.
+    :ivar logger: the name of its logger.
+    """
 
     attempt: Attempt
-    said: Said
+    created: float
+    level: str
+    logger: str
+    message: str
 
 
 class Lines:
     """The lines of one attempt.
 
-    :param most: how many may wait; the oldest are forgotten first.
+    :param room: characters that may wait until the writer is hurried.
     :ivar said: those that wait. Any thread may append some.
-    :ivar long: characters of the long ones that wait, or a little more.
+    :ivar room: how many of these characters are left.
+    :ivar is_crowded: whether the writer should look at once.
     :ivar is_mixed: whether these come from several places, so that they may not be in order.
-    :ivar left: those that are stored next, as text.
-    :ivar sizes: the bytes of the pieces that are stored already, oldest first.
+    :ivar is_over: whether the attempt has ended.
+    :ivar sizes: the bytes of the pieces that are stored already, oldest first; None: there are none but of ended attempts.
     """
 
-    __slots__ = ("attempt", "is_mixed", "left", "long", "said", "sizes")
+    __slots__ = ("_book", "attempt", "is_crowded", "is_mixed", "is_over", "room", "said", "sizes")
 
-    def __init__(self, attempt: Attempt, most: int) -> None:
+    def __init__(self, attempt: Attempt, room: int, book: "LogBook") -> None:
+        self._book = book
         self.attempt = attempt
-        self.said: deque[Said] = deque(maxlen=most)
-        self.long = 0
-        self.is_mixed = False
-        self.left = ""
+        self.said: deque[Said] = deque()
+        self.room = room
+        self.is_crowded = self.is_mixed = self.is_over = False
         self.sizes: list[int] | None = None
+
+    def end(self, context: TaskContext) -> None:
+        """Have them stored: the attempt is over."""
+        self.is_over = True
+        self._book.ended(context, self)
 
     def take(self) -> list[Said]:
         """Return the lines that wait, which no longer wait."""
-        self.long = 0
-        found: list[Said] = []
-        with contextlib.suppress(IndexError):  # The task forgets some at this moment.
-            found += (self.said.popleft() for _ in range(len(self.said)))
+        said, found = self.said, []
+        while said:
+            try:
+                found.append(said.popleft())
+            except IndexError:  # The task has forgotten some at this moment.
+                break
         if self.is_mixed:
-            found.sort(key=itemgetter(0))
+            found.sort(key=time_of)
             self.is_mixed = False
         return found
-
-    def shorten(self, most: int) -> None:
-        """Forget the oldest lines that wait, until the long ones have at most this many characters."""
-        while self.long > most:
-            try:
-                oldest = self.said.popleft()
-            except IndexError:  # They are being stored.
-                self.long = 0
-                return
-            if (length := len(oldest[3])) > LONG:
-                self.long -= length
 
 
 class Forwarder:
@@ -119,13 +116,14 @@ class Forwarder:
         """Send a line at once: the child may be killed in the next moment."""
         self.take_stray((context.id, context.attempt), record)
 
-    def say(self, context: TaskContext, created: float, level: str, logger: str, message: str) -> None:
+    def say(self, context: TaskContext, created: float, level: int, logger: str, message: str) -> None:
         """Do the same for a line without a record."""
-        self._put(Line((context.id, context.attempt), (created, level, logger, message[: LONGEST_TEXT + 1])))
+        attempt = (context.id, context.attempt)
+        self._put(Line(attempt, created, logging.getLevelName(level), logger, message[: LONGEST_TEXT + 1]))
 
     def take_stray(self, attempt: Attempt, record: logging.LogRecord) -> None:
         """Do the same for a line of a thread that the task has started."""
-        self._put(Line(attempt, said_by(record)))
+        self._put(_line_of(attempt, record))
 
     def _put(self, line: Line) -> None:
         # A process that the task has forked has the same pipe, and would write between the bytes of the child.
@@ -136,6 +134,9 @@ class Forwarder:
 class LogBook:
     """Keeps lines in memory until they are stored. Any thread may add some; that takes no lock.
 
+    The thread of an attempt makes one text of its lines when it ends: then they are still in the caches of the processor.
+    The writer looks at attempts that run longer each second.
+
     :param hurry: called when many lines wait.
     """
 
@@ -145,165 +146,184 @@ class LogBook:
         self.level = options.level
         self._options = options
         self._hurry = hurry
-        #: More would not be stored.
-        self._most = min(MOST_WAITING, 1 + options.max // SHORTEST_LINE)
-        self._many = min(MANY, 1 + self._most // 2)
-        #: Those of attempts that run in this process.
+        #: The characters of one attempt after which the writer is hurried.
+        self._room = options.max // 2
+        self._pieces = Pieces(options.max)
+        self._masks = display.masks()
+        self._heads = Heads()
+        #: The head of the last line, and what it is made of: most lines of the next millisecond have the same.
+        self._head: tuple[float, int, str, int, str] = _NO_HEAD
+        #: Those of attempts that run in this process. Who takes them out may take their lines.
         self._here: dict[TaskContext, Lines] = {}
-        #: Those of others, and their lines that nobody has sorted yet.
+        #: Those of attempts that have ended, and about their characters.
+        self._ended: deque[Ended] = deque()
+        self._waiting, self._hurry_at = 0, MUCH
+        #: The lines of other attempts, and those that nobody has sorted yet.
         self._elsewhere: OrderedDict[Attempt, Lines] = OrderedDict()
-        self._strays: deque[Line] = deque(maxlen=MOST_WAITING)
-        self._long_strays: deque[Line] = deque(maxlen=MOST_LONG)
-        self._prune_at = time.monotonic()
+        self._strays: deque[tuple[Attempt, Said]] = deque(maxlen=MOST_WAITING)
+        self._long_strays: deque[tuple[Attempt, Said]] = deque(maxlen=MOST_LONG)
+        self._look_at = self._prune_at = time.monotonic()
 
     def take(self, context: TaskContext, record: logging.LogRecord) -> None:
         """Take a record of the attempt that runs where it was logged."""
-        # As said_by() does. Tasks wait for each line.
         message = record.getMessage()
         if record.exc_info or record.stack_info or "task_name" in record.__dict__:
             message = whole(record, message)
-        self.say(context, record.created, record.levelname, record.name, message)
+        self.say(context, record.created, record.levelno, record.name, message)
 
-    def say(self, context: TaskContext, created: float, level: str, logger: str, message: str) -> None:
-        """Take a line of that attempt that is no more than its message."""
-        if (lines := self._here.get(context)) is None:
-            if context.is_over:  # A thread that it has left behind continues.
-                self.put(Line((context.id, context.attempt), (created, level, logger, message[: LONGEST_TEXT + 1])))
-                return
-            lines = self._begin(context)
-        if len(message) > LONG:
-            message = self._long(lines, message)
-        said = lines.said
-        said.append((created, level, logger, message))
-        if len(said) == self._many:
-            self._hurry()
+    def say(self, context: TaskContext, created: float, level: int, logger: str, message: str) -> None:
+        """Take a line of that attempt that is no more than its message. Tasks wait for each line."""
+        lines: Lines | None = context.lines
+        if lines is None:
+            lines = context.lines = self._begin(context)
+        since, its_level, its_logger, its_attempt, head = self._head
+        if (
+            not 0.0 <= created - since < 0.001
+            or level != its_level
+            or logger is not its_logger
+            or context.attempt != its_attempt
+        ):
+            head = self._new_head(created, level, logger, context.attempt)
+        lines.room -= len(message) + SHORTEST_LINE
+        if lines.room < 0:
+            message = self._make_room(lines, message)
+        lines.said.append((head, message))
+        if lines.is_over:  # A thread that it has left behind continues.
+            self._late(lines)
 
     def take_stray(self, attempt: Attempt, record: logging.LogRecord) -> None:
         """Take a record of an attempt of this process that was logged outside of it."""
-        self.put(Line(attempt, said_by(record)))
+        self.put(_line_of(attempt, record))
 
     def put(self, line: Line) -> None:
         """Take a line of an attempt that runs elsewhere."""
-        is_long = len(line.said[3]) > LONG
-        waiting = self._long_strays if is_long else self._strays
-        waiting.append(line)
-        if len(waiting) == (MOST_LONG // 2 if is_long else MANY):
+        attempt, created, level, logger, message = line
+        self._stray(attempt, (self._heads.head(int(created * 1000), attempt[1], level, logger), message))
+
+    def ended(self, context: TaskContext, lines: Lines) -> None:
+        """Have the lines of an attempt stored that is over, and was begun by :meth:`say`."""
+        if self._here.pop(context, None) is None:
+            return  # The writer has them, and looks at them again.
+        if lines.sizes is not None or lines.room < self._room - self._pieces.size:
+            self._here[context] = lines  # It has pieces of its own.
+            return
+        id, attempt = lines.attempt
+        try:
+            text = text_of(lines.take(), self._masks)
+        except Exception:  # whatever it is: the outcome of the task does not depend on its lines
+            logger.exception("The lines of task %s, attempt %d are lost", id, attempt)
+            return
+        self._ended.append((id.int, attempt, text))
+        self._waiting += len(text)
+        if self._waiting > self._hurry_at:
+            self._hurry_at += MUCH
+            while self._waiting > MOST_LEFT and self._ended:
+                self._waiting -= len(self._ended.popleft()[2])
             self._hurry()
+
+    def close(self) -> None:
+        """Have the next run look at all attempts, since it is the last."""
+        self._look_at = 0.0
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Store the lines that wait, and now and then delete old ones."""
-        self._sort_strays()
-        over = [context for context in list(self._here) if context.is_over]
-        found = [*self._here.values(), *self._elsewhere.values()]
-        _forget_oldest([lines for lines in found if lines.left])
-        self._write(connection, found)
-        for context in over:
-            del self._here[context]  # It was over before we looked, so all its lines are stored.
+        self._masks = display.masks()
+        now = time.monotonic()
+        self._waiting, self._hurry_at = 0, MUCH
+        ended = [self._ended.popleft() for _ in range(len(self._ended))]
+        self._sort_strays(ended)
+        self._take_here(now)
+        for lines in self._elsewhere.values():
+            self._pieces.add(lines, text_of(lines.take(), self._masks))
+        self._pieces.add_ended(ended)
+        self._pieces.store(connection)
         while len(self._elsewhere) > MOST_REMEMBERED:
             self._elsewhere.popitem(last=False)
-        if (now := time.monotonic()) >= self._prune_at:
+        if now >= self._prune_at:
             if task_logs.prune(connection, self._options.keep):
                 return PAUSE
             self._prune_at = now + PRUNE_EVERY
-        return EVERY
+        return max(0.0, self._look_at - time.monotonic())
 
     def _begin(self, context: TaskContext) -> Lines:
-        if len(self._here) % MANY_ATTEMPTS == MANY_ATTEMPTS - 1:
-            self._hurry()
-        return self._here.setdefault(context, Lines((context.id, context.attempt), self._most))
+        lines = Lines((context.id, context.attempt), self._room, self)
+        if context.is_over:
+            lines.is_over = True
+            return lines
+        return self._here.setdefault(context, lines)
 
-    def _long(self, lines: Lines, message: str) -> str:
-        """Make room for a long message, and return as much of it as is stored."""
+    def _new_head(self, created: float, level: int, logger: str, attempt: int) -> str:
+        moment = int(created * 1000)
+        head = self._heads.head(moment, attempt, logging.getLevelName(level), logger)
+        # At once, so that no thread ever sees a part of it.
+        self._head = (moment / 1000, level, logger, attempt, head)
+        return head
+
+    def _make_room(self, lines: Lines, message: str) -> str:
+        """Hurry the writer, forget lines that would not be stored, and return as much of a message as would be."""
         message = message[: LONGEST_TEXT + 1]
-        most, before = self._options.max, lines.long
-        lines.long = before + len(message)
-        if before <= most // 2 < lines.long:
-            self._hurry()
-        if lines.long > most:
-            lines.shorten(most)
+        lines.is_crowded = True
+        lines.room = self._room
+        waiting = len(message) + sum([SHORTEST_LINE + len(each) for _, each in lines.said.copy()])
+        with contextlib.suppress(IndexError):  # They are being stored.
+            while waiting > self._options.max:
+                waiting -= SHORTEST_LINE + len(lines.said.popleft()[1])
+        self._hurry()
         return message
 
-    def _sort_strays(self) -> None:
-        """Give each line of an attempt elsewhere to those of its attempt."""
-        strays = [waiting.popleft() for waiting in (self._strays, self._long_strays) for _ in range(len(waiting))]
+    def _late(self, lines: Lines) -> None:
+        """Take lines that were added to those of an attempt that was over, or ended just then."""
+        for said in lines.take():
+            self._stray(lines.attempt, said)
+
+    def _stray(self, attempt: Attempt, said: Said) -> None:
+        is_long = len(said[1]) > LONG
+        waiting = self._long_strays if is_long else self._strays
+        waiting.append((attempt, said))
+        if len(waiting) == (MOST_LONG // 2 if is_long else MANY):
+            self._hurry()
+
+    def _sort_strays(self, ended: list[Ended]) -> None:
+        """Give each line of an attempt elsewhere to those of its attempt, which may run here, or have just ended."""
+        strays: dict[Attempt, list[Said]] = {}
+        for waiting in (self._strays, self._long_strays):
+            for attempt, said in [waiting.popleft() for _ in range(len(waiting))]:
+                strays.setdefault(attempt, []).append(said)
         if not strays:
             return
-        strays.sort(key=_logged_at)
         here = {lines.attempt: lines for lines in list(self._here.values())}
-        for attempt, said in strays:
-            if (lines := here.get(attempt)) is None:
-                lines = self._elsewhere.setdefault(attempt, Lines(attempt, self._most))
-                self._elsewhere.move_to_end(attempt)
-            else:
+        places = {(id, number): place for place, (id, number, _) in enumerate(ended)}
+        for attempt, found in strays.items():
+            id, number = attempt[0].int, attempt[1]
+            found.sort(key=time_of)
+            if (lines := here.get(attempt)) is not None:
                 lines.is_mixed = True
-            lines.said.append(said)
+                lines.said.extend(found)
+                if lines.is_over:
+                    self._late(lines)
+            elif (place := places.get((id, number))) is not None:
+                ended[place] = (id, number, merged(ended[place][2], text_of(found, self._masks)))
+            else:
+                lines = self._elsewhere.setdefault(attempt, Lines(attempt, self._room, self))
+                self._elsewhere.move_to_end(attempt)
+                lines.said.extend(found)
 
-    def _write(self, connection: BaseDatabaseWrapper, found: Iterable[Lines]) -> None:
-        """Store the lines that wait, as many with each statement as it should have."""
-        texts_of = Texts(display.masks()).of
-        batch: list[tuple[Lines, str, int]] = []
-        total = 0
-        for lines in found:
-            if lines.said:
-                lines.left += texts_of(lines.attempt[1], lines.take())
-            if not lines.left:
+    def _take_here(self, now: float) -> None:
+        """Take the lines of attempts that run, each second, and at once where there are many."""
+        if is_due := now >= self._look_at:
+            self._look_at = now + EVERY
+        for context, lines in list(self._here.items()):
+            if not (is_due or lines.is_crowded or lines.is_over) or self._here.pop(context, None) is None:
                 continue
-            for text, size in self._pieces(lines):
-                batch.append((lines, text, size))
-                total += size
-            if total >= LARGEST_STATEMENT:
-                self._store(connection, batch)
-                batch, total = [], 0
-        if batch:
-            self._store(connection, batch)
-
-    def _pieces(self, lines: Lines) -> list[tuple[str, int]]:
-        """Return the texts to be stored and their sizes: the last lines, as many as an attempt may have."""
-        most = self._options.max
-        piece = max(1, most // PIECES)
-        if (size := size_of(lines.left)) <= piece:  # as nearly always
-            return [(lines.left, size)]
-        pieces = last_pieces(lines.left, piece, most)
-        lines.left = "".join(pieces)
-        return [(text, size_of(text)) for text in pieces]
-
-    def _store(self, connection: BaseDatabaseWrapper, batch: list[tuple[Lines, str, int]]) -> None:
-        task_logs.write(connection, [(*lines.attempt, text) for lines, text, _ in batch])
-        full: dict[Attempt, Lines] = {}
-        for lines, _, size in batch:
-            lines.left = ""
-            if (sizes := lines.sizes) is None:
-                lines.sizes = [size]
-                continue
-            sizes.append(size)
-            if sum(sizes) > self._options.max:
-                full[lines.attempt] = lines
-        if full:
-            self._forget(connection, full)
-
-    def _forget(self, connection: BaseDatabaseWrapper, full: dict[Attempt, Lines]) -> None:
-        """Delete the oldest pieces of attempts that have logged more than they may have."""
-        outdated: list[tuple[uuid.UUID, int, int]] = []
-        for attempt, lines in full.items():
-            sizes = lines.sizes or []
-            total, count = sum(sizes), 0
-            while total > self._options.max:
-                total -= sizes[count]
-                count += 1
-            outdated.append((*attempt, count))
-        task_logs.forget(connection, outdated)
-        for lines, (_, _, count) in zip(full.values(), outdated, strict=True):
-            del (lines.sizes or [])[:count]
+            is_over = context.is_over  # before we take its lines, so that these are all
+            lines.is_crowded = False
+            lines.room = self._room
+            self._pieces.add(lines, text_of(lines.take(), self._masks))
+            if not is_over:
+                self._here[context] = lines
 
 
-def _forget_oldest(left: list[Lines]) -> None:
-    """Forget lines that could not be stored the last time, if there are too many."""
-    waiting = sum(len(lines.left) for lines in left)
-    for lines in left:
-        if waiting <= MOST_LEFT:
-            return
-        waiting -= len(lines.left)
-        lines.left = ""
-
-
-_logged_at = attrgetter("said")
+def _line_of(attempt: Attempt, record: logging.LogRecord) -> Line:
+    """Return the current text of a record, as much of it as is stored: its arguments may change later."""
+    message = whole(record, record.getMessage())[: LONGEST_TEXT + 1]
+    return Line(attempt, record.created, record.levelname, record.name, message)

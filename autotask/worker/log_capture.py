@@ -68,7 +68,7 @@ class Book(Protocol):
     def take(self, running: context.TaskContext, record: logging.LogRecord) -> None:
         """Take a line of the attempt that runs where it was logged."""
 
-    def say(self, running: context.TaskContext, created: float, level: str, logger: str, message: str) -> None:
+    def say(self, running: context.TaskContext, created: float, level: int, logger: str, message: str) -> None:
         """Take a line of that attempt which has no record: neither exception nor stack nor further fields."""
 
     def take_stray(self, attempt: tuple[uuid.UUID, int], record: logging.LogRecord) -> None:

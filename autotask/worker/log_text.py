@@ -14,17 +14,17 @@ LONGEST_NAME = 200
 #: Bytes of a line without any message.
 SHORTEST_LINE = len("2026-01-01 00:00:00.000Z | 1 | INFO | x - \n")
 
-#: When a line was logged in seconds since 1970, its level, its logger and its message. A plain tuple: each line of each task is
-#: one.
-Said = tuple[float, str, str, str]
+#: Levels and loggers whose names are remembered at most.
+MOST_PLACES = 1_000
+
+#: The beginning of a line, with its time, and its message. A plain tuple: each line of each task is one.
+Said = tuple[str, str]
+
+#: Characters of the time of a line.
+_TIME = len("2026-01-01 00:00:00.000Z")
 
 _formatter = logging.Formatter()
 _LINE_BEGINS = re.compile(rf"(?<=\n)(?!{INDENT})")
-
-
-def said_by(record: logging.LogRecord) -> Said:
-    """Return the current text of a record, as much of it as is stored: its arguments may change later."""
-    return record.created, record.levelname, record.name, whole(record, record.getMessage())[: LONGEST_TEXT + 1]
 
 
 def whole(record: logging.LogRecord, message: str) -> str:
@@ -42,49 +42,54 @@ def whole(record: logging.LogRecord, message: str) -> str:
     return message
 
 
-class Texts:
-    """Writes the lines of attempts.
+class Heads:
+    """Makes the beginnings of lines, before their messages. Any thread may call it."""
 
-    :param masks: recognise secrets.
-    """
-
-    def __init__(self, masks: Masks) -> None:
-        self._masks = masks
-        self._second = -1
-        self._shown = ""
+    def __init__(self) -> None:
+        self._second = (-1, "")
         self._places: dict[tuple[str, str], str] = {}
 
-    def of(self, attempt: int, said: Sequence[Said]) -> str:
-        """Return the lines of an attempt as one text."""
-        messages = [message for _, _, _, message in said]
-        # Most messages are plain; that is seen of all of them together.
-        together = " ".join(messages)
-        if not together.isprintable() or len(together) > LONGEST_TEXT or self._masks.suspect(together):
-            messages = [self._plain(message) for message in messages]
-        moment, level, logger, head = -1, "", "", ""
-        made = []
-        for (created, its_level, its_logger, _), message in zip(said, messages, strict=True):
-            # Lines of the same millisecond begin alike.
-            now = int(created * 1000)
-            if now != moment or its_level is not level or its_logger is not logger:
-                moment, level, logger = now, its_level, its_logger
-                head = self._head(moment, attempt, level, logger)
-            made.append(f"{head}{message}\n")
-        return "".join(made)
+    def head(self, moment: int, attempt: int, level: str, logger: str) -> str:
+        """Return the beginning of a line.
 
-    def _head(self, moment: int, attempt: int, level: str, logger: str) -> str:
+        :param moment: milliseconds since 1970.
+        """
         second, millisecond = divmod(moment, 1000)
-        if second != self._second:
-            self._second, self._shown = second, time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(second))
+        last, shown = self._second
+        if second != last:
+            shown = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(second))
+            self._second = (second, shown)
         if (place := self._places.get((level, logger))) is None:
             place = f"{one_line(level, LONGEST_NAME)} | {one_line(logger, LONGEST_NAME)}"
+            if len(self._places) >= MOST_PLACES:
+                self._places.clear()
             self._places[level, logger] = place
-        return f"{self._shown}.{millisecond:03d}Z | {attempt} | {place} - "
+        return f"{shown}.{millisecond:03d}Z | {attempt} | {place} - "
 
-    def _plain(self, message: str) -> str:
-        is_whole = len(message) <= LONGEST_TEXT
-        text = self._masks.text(message) if is_whole else f"{self._masks.beginning(message)}…"
-        return text if text.isprintable() else indented(text)
+
+def text_of(said: Sequence[Said], masks: Masks) -> str:
+    """Return lines of an attempt as one text."""
+    # Most messages are plain; that is seen of all of them together.
+    together = " ".join([message for _, message in said])
+    if together.isprintable() and len(together) <= LONGEST_TEXT and not masks.suspect(together):
+        return "".join([f"{head}{message}\n" for head, message in said])
+    return "".join([f"{head}{_plain(message, masks)}\n" for head, message in said])
+
+
+def _plain(message: str, masks: Masks) -> str:
+    is_whole = len(message) <= LONGEST_TEXT
+    text = masks.text(message) if is_whole else f"{masks.beginning(message)}…"
+    return text if text.isprintable() else indented(text)
+
+
+def time_of(said: Said) -> str:
+    """Return when a line was logged, as text."""
+    return said[0][:_TIME]
+
+
+def merged(text: str, other: str) -> str:
+    """Return the lines of two texts in the order of their times."""
+    return "".join(sorted([*_LINE_BEGINS.split(text), *_LINE_BEGINS.split(other)], key=lambda line: line[:_TIME]))
 
 
 def size_of(text: str) -> int:

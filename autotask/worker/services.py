@@ -151,6 +151,8 @@ class Services:
         """
         if self._statistics:
             self._statistics.close()
+        if self.log_book:
+            self.log_book.close()
         for service in (self._statistics, self.log_book):
             if service is not None:
                 with contextlib.suppress(DatabaseError, InterfaceError):

@@ -13,7 +13,7 @@ from autotask import context
 from autotask.worker import light_records
 
 #: Takes a line of the attempt that runs here: when it was logged, its level, its logger and its message.
-Say = Callable[[context.TaskContext, float, str, str, str], None]
+Say = Callable[[context.TaskContext, float, int, str, str], None]
 
 #: The usual way, and the search for the place, as long as nobody has replaced them.
 _usual, _find = logging.Logger._log, logging.Logger.findCaller
@@ -21,7 +21,7 @@ _usual, _find = logging.Logger._log, logging.Logger.findCaller
 #: The loggers that have the short way.
 _loggers: list[logging.Logger] = []
 
-_running, _now, _name_of_level = context.running.get, time.time, logging.getLevelName
+_running, _now = context.running.get, time.time
 
 
 def give(name: str, level: int, say: Say) -> None:
@@ -64,10 +64,10 @@ def _short_way(logger: logging.Logger, say: Say, attributes: int) -> Callable[..
         ):
             try:
                 if (running := _running(None)) is not None and running.fence is not None:
-                    message = str(msg)
+                    message = msg if type(msg) is str else str(msg)
                     if args:
                         message %= args[0] if len(args) == 1 and isinstance(args[0], Mapping) and args[0] else args
-                    say(running, _now(), _name_of_level(level), name, message)
+                    say(running, _now(), level, name, message)
                 return
             except Exception:
                 pass  # It fails again on the usual way, which says so.

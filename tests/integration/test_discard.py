@@ -38,7 +38,7 @@ def with_all(state: State, **fields) -> uuid.UUID:
         "INSERT INTO autotask_step (task_id, number, name, started_at, ended_at) VALUES (%(id)s, 1, '', now(), now())",
         {"id": id},
     )
-    task_logs.write(current(), [(id, 1, "line\n")])
+    task_logs.write(current(), [task_logs.alone(id, 1, "line\n")])
     return id
 
 
@@ -76,6 +76,24 @@ def test_what_is_live_done_or_unknown_is_left_alone():
     }
     assert left() == [1, 1, 1, 1]
     assert not TaskHandle(live).discard()
+
+
+def test_lines_in_the_same_piece_of_the_log_are_left_to_the_others():
+    # Given
+    tasks = sorted((ended(State.ERROR).id for _ in range(4)), key=lambda id: id.int)
+    text = "".join(task_logs.marked(id.int, attempt, f"{id} {attempt}\n") for id in tasks for attempt in (1, 2))
+    task_logs.write(current(), [task_logs.NewPiece(tasks[0], tasks[-1], text)] * 2)
+
+    # When
+    answers = [*acts.discard(tasks[1:3]), *acts.discard(tasks[:1])]
+
+    # Then
+    assert [answer.refused for answer in answers] == [None] * 3
+    assert [task_logs.lines(current(), id) for id in tasks[:3]] == ["", "", ""]
+    last = tasks[3]
+    assert task_logs.lines(current(), last) == f"{last} 1\n{last} 2\n" * 2
+    acts.discard([last])
+    assert not LogPiece.objects.exists()
 
 
 def test_what_is_still_to_be_mailed_is_kept():

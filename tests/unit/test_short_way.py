@@ -28,7 +28,7 @@ class Book:
     level = logging.INFO
 
     def __init__(self) -> None:
-        self.short: list[tuple[str, str, str]] = []
+        self.short: list[tuple[int, str, str]] = []
         self.long: list[logging.LogRecord] = []
 
     def take(self, running, record) -> None:
@@ -77,7 +77,7 @@ def test_further_lines_need_no_record_and_say_the_same(book, logger):
     for arguments in (("%d of %s", 1, "two"), ("%(a)s", {"a": 1}), ("%s", {}), ("plain",), (5,), ("100 %",)):
         logger.warning(*arguments)
         expected = logging.LogRecord("x", 0, "", 0, arguments[0], arguments[1:], None).getMessage()
-        assert book.short[-1] == ("WARNING", "short.stock", expected)
+        assert book.short[-1] == (logging.WARNING, "short.stock", expected)
     assert len(book.long) == 1
 
 

@@ -24,14 +24,14 @@ def test_the_page_of_a_task_shows_its_last_lines_and_a_link_to_all(admin):
     # Given
     [id] = put(1)
     assert "Download all lines" not in page(admin, f"{TASKS}{id}/change/")
-    task_logs.write(current(), [(id, 1, "<b>first</b>\n"), (id, 2, "second\n")])
+    task_logs.write(current(), [task_logs.alone(id, 1, "<b>first</b>\n"), task_logs.alone(id, 2, "second\n")])
     # When
     shown = page(admin, f"{TASKS}{id}/change/")
     # Then
     assert "&lt;b&gt;first&lt;/b&gt;\nsecond\n</pre>" in shown
     assert f'href="{TASKS}{id}/log/"' in shown and "Only the last lines" not in shown
     # And
-    task_logs.write(current(), [(id, 2, "x" * logs.PAGE + "\n"), (id, 2, "last\n")])
+    task_logs.write(current(), [task_logs.alone(id, 2, "x" * logs.PAGE + "\n"), task_logs.alone(id, 2, "last\n")])
     shown = page(admin, f"{TASKS}{id}/change/")
     assert task_logs.last_lines(current(), id, 5) == "last\n"
     assert task_logs.last_lines(current(), id, logs.PAGE).startswith("xxx")
@@ -41,7 +41,7 @@ def test_the_page_of_a_task_shows_its_last_lines_and_a_link_to_all(admin):
 def test_all_lines_can_be_downloaded_by_those_who_may_see_the_task(admin, staff):
     # Given
     [id] = put(1)
-    task_logs.write(current(), [(id, 1, "Zürich\n")])
+    task_logs.write(current(), [task_logs.alone(id, 1, "Zürich\n")])
     # When
     response = admin.get(f"{TASKS}{id}/log/")
     # Then
@@ -58,7 +58,7 @@ def test_all_lines_are_read_some_pieces_at_a_time(admin, monkeypatch):
     # Given
     [id] = put(1)
     monkeypatch.setattr(task_logs, "SOME_PIECES", 2)
-    task_logs.write(current(), [(id, 1, f"line {number}\n") for number in range(5)])
+    task_logs.write(current(), [task_logs.alone(id, 1, f"line {number}\n") for number in range(5)])
 
     # When
     response = admin.get(f"{TASKS}{id}/log/")
@@ -73,7 +73,7 @@ def test_all_lines_are_read_some_pieces_at_a_time(admin, monkeypatch):
 def test_an_asynchronous_server_gets_the_lines_as_they_are_read(admin):
     # Given
     [id] = put(1)
-    task_logs.write(current(), [(id, 1, "first\n"), (id, 1, "second\n")])
+    task_logs.write(current(), [task_logs.alone(id, 1, "first\n"), task_logs.alone(id, 1, "second\n")])
     request = AsyncRequestFactory().get("/")
     request.user = User.objects.get()
 

@@ -320,7 +320,7 @@ def test_the_log_of_a_task_is_text_for_those_who_may_see_tracebacks(api, api_wit
     assert problem(reader.get("/tasks/..%2F..%2Fetc/logs"))[0] == 404
 
     # When its lines are in the database, too
-    task_logs.write(current(), [(uuid.UUID(id), 1, "Basel\n")])
+    task_logs.write(current(), [task_logs.alone(uuid.UUID(id), 1, "Basel\n")])
 
     # Then
     assert reader.get(f"/tasks/{id}/logs").content.decode() == "Basel\n"

@@ -19,7 +19,7 @@ def task_id(transactional_db):
 
 
 def test_logs_prints_the_lines_of_a_task_or_of_an_attempt(task_id):
-    task_logs.write(current(), [(task_id, 1, "one\n  more\n"), (task_id, 2, "two\n")])
+    task_logs.write(current(), [task_logs.alone(task_id, 1, "one\n  more\n"), task_logs.alone(task_id, 2, "two\n")])
     assert manage("logs", str(task_id)[:13]).out == "one\n  more\ntwo\n"
     assert manage("logs", task_id, "--attempt", 2).out == "two\n"
 
@@ -44,14 +44,14 @@ def test_a_task_that_does_not_exist_has_no_lines(transactional_db):
 
 def test_follow_prints_the_lines_to_come_until_the_task_has_ended(task_id):
     # Given
-    task_logs.write(current(), [(task_id, 1, "one\n")])
+    task_logs.write(current(), [task_logs.alone(task_id, 1, "one\n")])
     following = start("autotask", "logs", str(task_id), "--follow")
     assert following.stdout.readline() == "one\n"
     # When
-    task_logs.write(current(), [(task_id, 1, "two\n")])
+    task_logs.write(current(), [task_logs.alone(task_id, 1, "two\n")])
     assert following.stdout.readline() == "two\n"
     assert manage("cancel", task_id).code == 0
-    task_logs.write(current(), [(task_id, 1, "three\n")])
+    task_logs.write(current(), [task_logs.alone(task_id, 1, "three\n")])
     # Then
     out, err = following.communicate(timeout=60)
     assert (following.returncode, out, err) == (0, "three\n", "")

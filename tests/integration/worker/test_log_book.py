@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 import tracemalloc
@@ -15,10 +16,10 @@ from django.db import DatabaseError, transaction
 from autotask.setting_types import LogOptions
 from autotask.store import read, task_logs
 from autotask.store.connection import current, execute, rows
-from autotask.task import RUNNING
+from autotask.task import RUNNING, new_ids
 from autotask.tasks import Retry, TaskContext, delayed_task
 from autotask.texts.masks import LONGEST_TEXT
-from autotask.worker import log_book as module, log_capture
+from autotask.worker import log_book as module, log_capture, log_pieces
 from autotask.worker.log_book import Line, LogBook
 from tests.gates import gate, wait_at
 from tests.helpers import ended, wait_until
@@ -166,9 +167,9 @@ def test_secrets_are_masked_and_no_message_can_forge_a_line(worker):
 
 def test_a_line_that_is_longer_than_all_of_an_attempt_may_be_does_not_stay_in_memory():
     book = LogBook(LogOptions(max=1024), lambda: None)
-    book.put(Line((uuid.uuid4(), 1), (time.time(), "INFO", "shop", "x" * 5_000)))
+    book.put(Line((uuid.uuid4(), 1), time.time(), "INFO", "shop", "x" * 5_000))
     book.run_once(current())
-    assert not any(lines.said or lines.left for lines in book._elsewhere.values())
+    assert not any(lines.said for lines in book._elsewhere.values()) and not book._pieces.waiting
 
 
 def test_the_last_lines_are_written_when_the_worker_stops(start_worker, monkeypatch):
@@ -186,7 +187,7 @@ def test_an_attempt_keeps_its_last_lines(transactional_db):
     # When
     for turn in range(30):
         for number in range(10):
-            book.put(Line((id, 1), (0.0, "INFO", "shop", f"{turn}-{number}")))
+            book.put(Line((id, 1), 0.0, "INFO", "shop", f"{turn}-{number}"))
         book.run_once(current())
         assert len(task_logs.lines(current(), id)) <= 2000
     # Then
@@ -217,12 +218,12 @@ def test_lines_of_a_thread_and_of_its_attempt_are_in_the_order_in_which_they_wer
 def test_the_lines_of_an_attempt_that_cannot_be_stored_are_stored_later(transactional_db):
     # Given
     book, id = LogBook(LogOptions(), lambda: None), uuid.uuid4()
-    book.put(Line((id, 1), (0.0, "INFO", "shop", "first")))
+    book.put(Line((id, 1), 0.0, "INFO", "shop", "first"))
     with transaction.atomic(), pytest.raises(DatabaseError):
         execute(current(), "SET LOCAL transaction_read_only = on")
         book.run_once(current())
     # When
-    book.put(Line((id, 1), (1.0, "INFO", "shop", "second")))
+    book.put(Line((id, 1), 1.0, "INFO", "shop", "second"))
     book.run_once(current())
     # Then
     lines = task_logs.lines(current(), id).splitlines()
@@ -234,6 +235,7 @@ def test_an_attempt_that_is_over_is_forgotten_with_its_last_line(transactional_d
     context.report_to(lambda progress: None)
     for _ in range(2):
         book.take(context, logging.LogRecord("shop", logging.INFO, "", 0, "said", None, None))
+        book.close()
         book.run_once(current())
         assert list(book._here) == [context]
     context.close()
@@ -254,7 +256,7 @@ def test_a_thread_that_goes_on_after_the_end_of_its_attempt_has_no_more_room_eac
 def test_no_secret_is_shown_that_the_end_of_a_long_line_cuts_off(transactional_db, shown, before):
     book, id = LogBook(LogOptions(), lambda: None), uuid.uuid4()
     message = f"{(before * LONGEST_TEXT)[: LONGEST_TEXT - shown - 1]},postgres://shop:hunter2hunter2@db/shop"
-    book.put(Line((id, 1), (0.0, "INFO", "shop", message)))
+    book.put(Line((id, 1), 0.0, "INFO", "shop", message))
     book.run_once(current())
     said = task_logs.lines(current(), id)
     assert "hunter" not in said and said.endswith("…\n") and len(said) > 9000
@@ -264,12 +266,12 @@ def test_what_is_not_stored_of_a_long_line_does_not_stay_in_memory():
     book, context = LogBook(LogOptions(), lambda: None), TaskContext(uuid.uuid4(), "shop.restock", fence=1)
     context.report_to(lambda progress: None)
     book.take(context, logging.LogRecord("shop", logging.INFO, "", 0, "x" * 1_000_000, None, None))
-    assert len(book._here[context].said[0][3]) <= LONGEST_TEXT + 1
+    assert len(context.lines.said[0][1]) <= LONGEST_TEXT + 1
 
 
 def test_no_name_of_a_logger_can_forge_a_line(transactional_db):
     book, id = LogBook(LogOptions(), lambda: None), uuid.uuid4()
-    book.put(Line((id, 1), (0.0, "INFO", "autotask.task.a\n1970-01-01 00:00:00.000Z | 1 | ERROR | b\x1b[2J", "said")))
+    book.put(Line((id, 1), 0.0, "INFO", "autotask.task.a\n1970-01-01 00:00:00.000Z | 1 | ERROR | b\x1b[2J", "said"))
     book.run_once(current())
     [line] = task_logs.lines(current(), id).splitlines()
     assert line.endswith(" - said") and "\x1b" not in line
@@ -278,18 +280,18 @@ def test_no_name_of_a_logger_can_forge_a_line(transactional_db):
 def test_more_lines_in_a_second_than_an_attempt_may_have_leave_the_last(transactional_db):
     book, id = LogBook(LogOptions(max=2000), lambda: None), uuid.uuid4()
     for number in range(10_000):
-        book.put(Line((id, 1), (0.0, "INFO", "shop", str(number))))
-    book.put(Line((uuid.uuid4(), 1), (0.0, "INFO", "shop", "of another task")))
+        book.put(Line((id, 1), 0.0, "INFO", "shop", str(number)))
+    book.put(Line((uuid.uuid4(), 1), 0.0, "INFO", "shop", "of another task"))
     book.run_once(current())
     assert task_logs.lines(current(), id).endswith(" 9999\n")
-    assert rows(current(), "SELECT count(DISTINCT task_id) FROM autotask_log") == [(2,)]
+    assert rows(current(), "SELECT count(DISTINCT first_id) FROM autotask_log") == [(2,)]
 
 
 def test_lines_are_deleted_when_they_are_too_old(transactional_db):
     # Given
     ids = [uuid.uuid4(), uuid.uuid4()]
-    task_logs.write(current(), [(id, 1, "x\n") for id in ids])
-    execute(current(), f"UPDATE autotask_log SET at = at - interval '2 minutes' WHERE task_id = '{ids[0]}'")
+    task_logs.write(current(), [task_logs.alone(id, 1, "x\n") for id in ids])
+    execute(current(), f"UPDATE autotask_log SET at = at - interval '2 minutes' WHERE first_id = '{ids[0]}'")
     # When
     LogBook(LogOptions(keep=60.0), lambda: None).run_once(current())
     # Then
@@ -321,10 +323,10 @@ def test_files_have_the_lines_of_tasks_and_the_database_those_of_all(start_worke
 
 
 def test_many_lines_take_several_statements(transactional_db, monkeypatch):
-    monkeypatch.setattr(module, "LARGEST_STATEMENT", 1000)
+    monkeypatch.setattr(log_pieces, "LARGEST_STATEMENT", 1000)
     book, ids = LogBook(LogOptions(), lambda: None), [uuid.uuid4() for _ in range(40)]
     for id in ids * 3:
-        book.put(Line((id, 1), (0.0, "INFO", "shop", "x" * 50)))
+        book.put(Line((id, 1), 0.0, "INFO", "shop", "x" * 50))
     book.run_once(current())
     assert all(len(task_logs.lines(current(), id).splitlines()) == 3 for id in ids)
     assert rows(current(), "SELECT count(DISTINCT xmin::text) > 5 FROM autotask_log") == [(True,)]
@@ -356,16 +358,107 @@ def test_the_lines_that_wait_are_bounded_by_bytes(transactional_db, size, where)
 
 def test_lines_that_cannot_be_stored_are_bounded_by_bytes(transactional_db, monkeypatch):
     # Given
-    monkeypatch.setattr(module, "MOST_LEFT", 100_000)
+    monkeypatch.setattr(log_pieces, "MOST_LEFT", 100_000)
     book, ids = LogBook(LogOptions(), lambda: None), [uuid.uuid4() for _ in range(50)]
     # When
     for turn in range(10):
         for id in ids:
-            book.put(Line((id, 1), (float(turn), "INFO", "shop", "x" * 9_000)))
+            book.put(Line((id, 1), float(turn), "INFO", "shop", "x" * 9_000))
         with transaction.atomic(), pytest.raises(DatabaseError):
             execute(current(), "SET LOCAL transaction_read_only = on")
             book.run_once(current())
     # Then
-    assert sum(len(lines.left) for lines in book._elsewhere.values()) < 700_000
+    assert sum(each.size for each in book._pieces.waiting) < 700_000
     book.run_once(current())
     assert task_logs.lines(current(), ids[-1])
+
+
+def test_lines_of_a_thread_are_in_their_order_although_the_attempt_has_ended(transactional_db):
+    # Given
+    book, context = LogBook(LogOptions(), lambda: None), TaskContext(uuid.uuid4(), "shop.restock", fence=1)
+    context.report_to(lambda progress: None)
+    for number in (0, 2):
+        book.say(context, float(number), logging.INFO, "shop", f"{number}\nand more")
+    book.put(Line((context.id, 1), 1.0, "INFO", "shop", "1"))
+    # When
+    context.close()
+    book.run_once(current())
+    # Then
+    lines = task_logs.lines(current(), context.id).splitlines()
+    assert [line.rpartition(" ")[2] for line in lines] == ["0", "more", "1", "2", "more"]
+
+
+def test_attempts_that_end_together_share_a_row_and_each_task_has_its_own_lines(transactional_db):
+    # Given
+    book, ids = LogBook(LogOptions(), lambda: None), [*new_ids(400), uuid.uuid4()]
+    for attempt in (1, 2):
+        for id in ids:
+            context = TaskContext(id, "shop.restock", attempt, fence=1)
+            context.report_to(lambda progress: None)
+            book.say(context, 0.0, logging.INFO, "shop", f"{id} {attempt}")
+            book.say(context, 0.0, logging.INFO, "shop", "done")
+            context.close()
+    # When
+    book.run_once(current())
+    # Then
+    assert rows(current(), "SELECT count(*) BETWEEN 2 AND 6 FROM autotask_log") == [(True,)]
+    for id in (ids[0], ids[199], ids[-2], ids[-1]):
+        found = [line.partition(" - ")[2] for line in task_logs.lines(current(), id).splitlines()]
+        assert found == [f"{id} 1", "done", f"{id} 2", "done"]
+        assert len(task_logs.lines(current(), id, 2).splitlines()) == 2
+    assert task_logs.lines(current(), new_ids(1)[0]) == ""
+
+
+def test_lines_that_cannot_be_made_a_text_harm_no_attempt(transactional_db, monkeypatch, caplog):
+    # Given
+    book, context = LogBook(LogOptions(), lambda: None), TaskContext(uuid.uuid4(), "shop.restock", fence=1)
+    context.report_to(lambda progress: None)
+    book.say(context, 0.0, logging.INFO, "shop", "said")
+    monkeypatch.setattr(module, "text_of", lambda said, masks: 1 / 0)
+    # When
+    context.close()
+    # Then
+    assert f"The lines of task {context.id}, attempt 1 are lost" in caplog.text
+    book.run_once(current())
+    assert task_logs.lines(current(), context.id) == ""
+
+
+def test_no_line_is_lost_that_a_thread_logs_while_its_attempt_ends(transactional_db):
+    # Given
+    book, contexts = LogBook(LogOptions(), lambda: None), [TaskContext(id, "x", fence=1) for id in new_ids(200)]
+    for context in contexts:
+        context.report_to(lambda progress: None)
+    begun, is_over = threading.Semaphore(0), threading.Event()
+
+    def speak() -> None:
+        for context in contexts:
+            begun.release()
+            for number in range(5):
+                book.say(context, time.time(), logging.INFO, "shop", str(number))
+
+    def store() -> None:
+        while not is_over.is_set():
+            book.close()
+            book._sort_strays([])
+            book._take_here(time.monotonic())
+
+    speaking, storing = threading.Thread(target=speak), threading.Thread(target=store)
+    # When
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        storing.start(), speaking.start()
+        for context in contexts:
+            begun.acquire()
+            book.say(context, time.time(), logging.INFO, "shop", "mine")
+            context.close()
+        speaking.join()
+    finally:
+        is_over.set()
+        storing.join()
+        sys.setswitchinterval(before)
+    book.close()
+    book.run_once(current())
+    # Then
+    assert [len(task_logs.lines(current(), context.id).splitlines()) for context in contexts] == [6] * len(contexts)
+    assert not book._here

@@ -1,0 +1,68 @@
+"""Pieces of log lines: which of them are read for a task, and what of them."""
+
+import uuid
+
+import pytest
+
+from autotask.store import task_logs
+from autotask.store.connection import current, execute
+from autotask.store.task_logs import NewPiece, marked
+from autotask.task import new_ids
+from tests.integration.store.plans import explained
+
+pytestmark = pytest.mark.django_db
+
+#: Pieces with the lines of twenty tasks each, of which ten were enqueued in a millisecond.
+MANY = """
+INSERT INTO autotask_log (first_id, last_id, at, text)
+SELECT id_of(n), id_of(n + 1), now(), E'\\x01' || replace(id_of(n)::text, '-', '') || E' 1\\n' || repeat(E'a line\\n', 100)
+FROM generate_series(1, 20000) AS n
+"""
+
+_ID_OF = """
+CREATE FUNCTION pg_temp.id_of(n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE
+AS $$ SELECT (lpad(to_hex(n * 2 + 1764561000000), 12, '0') || '70008000000000000000')::uuid $$
+"""
+
+
+def id_of(number: int) -> uuid.UUID:
+    return uuid.UUID(int=(number * 2 + 1764561000000) << 80 | 0x7000_8000_0000_0000_0000)
+
+
+@pytest.mark.parametrize("is_analysed", [False, True])
+def test_the_lines_of_a_task_are_found_by_its_id(is_analysed):
+    # Given
+    execute(current(), _ID_OF)
+    execute(current(), MANY.replace("id_of", "pg_temp.id_of"))
+    if is_analysed:
+        execute(current(), "ANALYZE autotask_log")
+    # When
+    with explained(current()) as plans:
+        found = task_logs.lines(current(), id_of(19_000))
+        last = task_logs.last_lines(current(), id_of(19_000), 10)
+        nothing = task_logs.lines(current(), id_of(19_000 + 10**9))
+    # Then
+    assert found == last == "a line\n" * 100 and nothing == ""
+    assert len(plans) == 3
+    for plan in plans:
+        assert plan.indexes == {"autotask_log_of_tasks"} and plan.buffers < 50 and plan.discarded < 10
+
+
+def test_a_task_has_its_own_lines_of_a_piece_in_their_order():
+    ids = new_ids(3)
+    for turn in range(3):
+        sections = [marked(id.int, attempt, f"{turn}\n") for id in ids for attempt in (1, 12)]
+        task_logs.write(current(), [NewPiece(ids[0], ids[-1], "".join(sections))])
+    for id in ids:
+        assert task_logs.lines(current(), id) == "0\n0\n1\n1\n2\n2\n"
+        assert task_logs.lines(current(), id, 1) == task_logs.lines(current(), id, 12) == "0\n1\n2\n"
+        assert task_logs.last_lines(current(), id, 3) == "2\n2\n"
+        assert "".join(task_logs.each_piece(current(), id)) == "0\n0\n1\n1\n2\n2\n"
+    assert task_logs.lines(current(), ids[0], 2) == ""
+
+
+@pytest.mark.parametrize("number", [0, 2**128 - 1, 2**92, 2**92 - 1])
+def test_an_id_of_any_kind_has_lines(number):
+    id = uuid.UUID(int=number)
+    task_logs.write(current(), [task_logs.alone(id, 1, "one\n")])
+    assert task_logs.lines(current(), id) == "one\n"
