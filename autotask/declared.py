@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from autotask import addresses, display, hints, payload
@@ -28,6 +28,9 @@ class Declared(Generic[P, R]):
     #: Whether it was made after Django had started: not all processes import its module.
     is_late = False
 
+    #: The word for :attr:`key_names`.
+    key_words = "parameters of the function"
+
     def __init__(self, function: Callable[P, Any], name: str, options: Options) -> None:
         self.function = function
         self.name = name
@@ -37,7 +40,7 @@ class Declared(Generic[P, R]):
         self.executor = _stored_executor(options, self.is_async)
         for option, key in flow_options.keys(options).items():
             if key is not None:
-                refuse_unknown_names(key, option, self.signature.parameters, name)
+                refuse_unknown_names(key, option, self.key_names, self.key_words, name)
                 refuse_unfit_function(key, option, self.signature, name)
         for option, rate in (("rate", options.rate), ("throttle", options.throttle)):
             if rate is not None:
@@ -142,6 +145,15 @@ class Declared(Generic[P, R]):
     def as_called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return stored arguments as the caller gave them."""
         return args, kwargs
+
+    @property
+    def key_names(self) -> Collection[str]:
+        """The names that keys can be made of."""
+        return self.signature.parameters
+
+    def for_keys(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a call by their names, and all others that keys can be made of."""
+        return self.bound(args, kwargs)
 
     # ----------------------------------------------------------------------------------------------------------------
 

@@ -165,7 +165,7 @@ class Definition(Declared[P, R]):
             return NewTask(id, kind, text(shown), envelope)
         if not kwargs and (key := plan.quick_key(args)) is not None:
             return NewTask(id, kind, text(shown), envelope, None, None, key)
-        arguments = self.bound(args, kwargs)
+        arguments = self.for_keys(args, kwargs)
         throttle, flow = plan.throttle(arguments) if plan.draws else None, plan.flow(arguments)
         if flow is None or flow.gates:
             return NewTask(id, kind, text(shown), envelope, flow, throttle)

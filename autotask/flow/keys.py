@@ -54,15 +54,17 @@ def checked_key(value: Any, option: str, where: str) -> Key | None:
     return value if isinstance(value, str) else tuple(names)
 
 
-def refuse_unknown_names(key: Key | None, option: str, parameters: Collection[str], where: str) -> None:
+def refuse_unknown_names(key: Key | None, option: str, known: Collection[str], what: str, where: str) -> None:
     """Refuse a key with a name that is not a parameter of the task function.
 
+    :param known: the names of its parameters.
+    :param what: the word for these.
     :raises InvalidOption: it has one.
     """
     for name in names(key):
-        if name not in parameters:
-            known = ", ".join(map(repr, parameters)) or "it has none"
-            expected = f"made of parameters of the function ({known}){nearest(name, parameters)}"
+        if name not in known:
+            listed = ", ".join(map(repr, known)) or "it has none"
+            expected = f"made of {what} ({listed}){nearest(name, known)}"
             raise InvalidOption(option=option, where=where, expected=expected, value=name)
 
 

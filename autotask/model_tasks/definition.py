@@ -27,6 +27,8 @@ from autotask.exceptions import (
     TenantRow,
     UnknownOption,
 )
+from autotask.flow import options as flow_options
+from autotask.flow.keys import names
 from autotask.handle import TaskHandle
 from autotask.model_tasks import handlers, proxying
 from autotask.options import DEFINITION_OPTION_NAMES, Options
@@ -48,11 +50,10 @@ OPTION_NAMES = tuple(name for name in DEFINITION_OPTION_NAMES if name not in _IN
 MOST_KINDS = 1000
 
 
-def run_step(task: Model, body: dict[str, Any] | None = None) -> Any:
+def run_step(row_: Model) -> Any:
     """Run the next step of a row; workers call it through :meth:`ModelTask.for_attempt`.
 
-    :param task: the row.
-    :param body: what a client from outside has sent along.
+    No field can have the name of the parameter, so that both can be arguments of keys.
     """
     raise NotImplementedError  # for_attempt() knows the claimed task
 
@@ -64,16 +65,19 @@ class ModelTask(Definition[..., Any]):
     :ivar problem: what is wrong with its options; None: nothing.
     """
 
+    key_words = "fields of the model"
+
     def __init__(self, model: type[Model]) -> None:
         self.model = model
         self.problem: AutotaskError | None = None
-        options = Options(on_missing="discard")
+        name = model._meta.label_lower
         try:
-            options = checked_options(model)
+            super().__init__(run_step, name, checked_options(model))
         except AutotaskError as problem:  # reported by manage.py check, and when a row is made
             self.problem = problem
-        super().__init__(run_step, model._meta.label_lower, options)
+            super().__init__(run_step, name, Options(on_missing="discard"))
         self._kinds: dict[tuple[str, bool], Kind] = {}
+        self._in_keys = {name for key in flow_options.keys(self.options).values() for name in names(key)}
 
     @property
     def is_hidden(self) -> bool:
@@ -84,6 +88,19 @@ class ModelTask(Definition[..., Any]):
     def kind(self) -> Kind:
         """The options that all tasks of the model share, as for a worker that runs one of their steps."""
         return self._kind
+
+    @property
+    def key_names(self) -> list[str]:
+        """The names of the fields."""
+        return [field.name for field in self.model._meta.concrete_fields]
+
+    def for_keys(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the row, and the values of the fields that are in keys."""
+        return {**super().for_keys(args, kwargs), **{name: _field_value(args[0], name) for name in self._in_keys}}
+
+    def as_called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the row only, without what a client from outside has sent along."""
+        return args[:1], kwargs
 
     def table(self) -> RowTable:
         """Return the table with the columns that workers write."""
@@ -242,6 +259,14 @@ class ModelTask(Definition[..., Any]):
         value = payload.load_step(last.value, id=task.id, step=steps.word(last.number))
         # With newer code there may be fewer steps than this task has behind it.
         return min(last.number + 1, final), value
+
+
+def _field_value(row: Model, name: str) -> Any:
+    """Return the value of a field as it will be read from the database; of a foreign key, the key."""
+    field = row._meta.get_field(name)
+    given = getattr(row, field.attname)  # type: ignore[union-attr]  # it is a concrete field
+    is_known = not hasattr(given, "resolve_expression")  # else the database works it out, and no key can have it
+    return field.to_python(given) if is_known else given  # type: ignore[union-attr]  # as above
 
 
 def _quoted(name: str) -> str:

@@ -9,6 +9,7 @@ import uuid
 from django.db import models
 
 from autotask.model_tasks import SimpleTask
+from autotask.tasks import Limit, Rate
 from tests import gates
 
 
@@ -165,6 +166,26 @@ class LimitedTask(SimpleTask):
         return 1
 
 
+class KeyedTask(SimpleTask):
+    """With keys that are made of its fields."""
+
+    region = models.CharField(max_length=20)
+    number = models.IntegerField(default=1)
+    hello = models.ForeignKey(HelloTask, models.CASCADE, null=True)
+    body = models.TextField(default="")
+
+    options = {
+        "concurrency": Limit(1, key=("region", "number", "hello")),
+        "rate": Rate("9/s", burst=9, key=lambda row: row.region[0], cost=lambda row: int(row.number)),
+    }
+
+    class Meta:
+        app_label = "model_tasks"
+
+    def do_task_main(self, payload):
+        return self.number
+
+
 class ChildTask(HelloTask):
     """With a table of its own, beside that of its parent."""
 
@@ -226,6 +247,7 @@ ALL = (
     RemoteTask,
     WholeTask,
     LimitedTask,
+    KeyedTask,
     ChildTask,
     ProcessTask,
     AsyncTask,

@@ -8,6 +8,7 @@ from autotask import registry
 from autotask.exceptions import OtherDatabase, UnknownOption
 from autotask.model_tasks import SimpleTask
 from autotask.store import model_rows
+from autotask.tasks import Limit, Rate
 from tests.integration.model_tasks import models as ours
 from tests.integration.model_tasks.models import HelloTask
 
@@ -66,6 +67,16 @@ def main(self, payload):
         ({"options": {"retries": -1}}, "autotask.E034", "'retries'"),
         ({"options": {"unique": True}}, "autotask.E034", "'unique', which model tasks do not have"),
         ({"options": {"queue": "x"}}, "autotask.E034", "write channel or channel_field"),
+        (
+            {"options": {"concurrency": Limit(1, key="regoin")}},
+            "autotask.E034",
+            "made of fields of the model ('",
+        ),
+        (
+            {"options": {"rate": Rate("1/s", key=lambda: 1)}},
+            "autotask.E034",
+            "takes the arguments of the task function",
+        ),
         ({"options": 5}, "autotask.E034", "must be a dict, but is 5"),
         ({"objects": models.Manager()}, "autotask.E035", "bulk_create() would insert the rows only"),
     ],

@@ -1,5 +1,6 @@
 """Rows become tasks, in the transaction that inserts them."""
 
+import json
 import re
 import uuid
 
@@ -9,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from autotask.exceptions import InvalidOption, TaskExpired
+from autotask.flow import Flow
 from autotask.model_tasks import Status
 from autotask.models import Task
 from autotask.store.connection import execute
@@ -18,6 +20,7 @@ from tests.integration.model_tasks.models import (
     BoxTask,
     ChildTask,
     HelloTask,
+    KeyedTask,
     LimitedTask,
     RemoteTask,
     StepTask,
@@ -289,6 +292,22 @@ def test_rows_wait_at_the_gates_of_their_options(worker):
 
     for row in rows:
         assert done(row).success is True
+
+
+def test_keys_are_made_of_the_fields_of_a_row(start_worker):
+    rows = [KeyedTask.objects.create(region="north", number=each) for each in ("3", 3)]
+    hello = HelloTask.objects.create(name="x")
+    rows += KeyedTask.objects.bulk_create([KeyedTask(region="south", hello=hello)])
+
+    flows = [Flow.load(json.dumps(Task.objects.get(pk=row.task_id).flow)) for row in rows]
+    assert [[gate.key for gate in flow.gates] for flow in flows] == [
+        ["limit:model_tasks.keyedtask(region='north', number=3, hello=None)", "rate:model_tasks.keyedtask('n')"],
+        ["limit:model_tasks.keyedtask(region='north', number=3, hello=None)", "rate:model_tasks.keyedtask('n')"],
+        [f"limit:model_tasks.keyedtask(region='south', number=1, hello={hello.pk})", "rate:model_tasks.keyedtask('s')"],
+    ]
+    assert [flow.gates[1].cost for flow in flows] == [3, 3, 1]
+    start_worker()
+    assert [done(row).result for row in rows] == [3, 3, 1]
 
 
 def test_remote_rows_wait_for_a_client(worker):
