@@ -12,6 +12,7 @@ from autotask.exceptions import AutotaskError, InvalidSetting
 from autotask.model_tasks import handlers
 from autotask.model_tasks.definition import database_of
 from autotask.model_tasks.queryset import SimpleTaskQuerySet
+from autotask.task import LONGEST_TIME
 from autotask.values import plain_name
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def problems(model: "type[SimpleTask]") -> list[CheckMessage]:
     """Return the problems of a model."""
     if model._meta.abstract or model._meta.swapped:
         return []
-    return [*_steps(model), *_channel(model), *_options(model), *_database(model)]
+    return [*_steps(model), *_time_between_steps(model), *_channel(model), *_options(model), *_database(model)]
 
 
 def _steps(model: "type[SimpleTask]") -> Iterator[CheckMessage]:
@@ -44,6 +45,17 @@ def _steps(model: "type[SimpleTask]") -> Iterator[CheckMessage]:
                 obj=model,
                 id="autotask.E031",
             )
+
+
+def _time_between_steps(model: "type[SimpleTask]") -> Iterator[CheckMessage]:
+    """autotask.E037: the time for which a step waits for a client."""
+    given: object = model.do_task_timeout
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 < given <= LONGEST_TIME:
+        yield Error(
+            f"do_task_timeout of {model._meta.label} must be a number of seconds up to a century, but is {given!r}.",
+            obj=model,
+            id="autotask.E037",
+        )
 
 
 def _channel(model: "type[SimpleTask]") -> Iterator[CheckMessage]:

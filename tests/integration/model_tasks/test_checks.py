@@ -61,6 +61,8 @@ def main(self, payload):
         ({"final_step": 2, "do_task_main_step1": main}, "autotask.E031", "no method do_task_main_step2"),
         ({"do_task_main": None}, "autotask.E031", "no method do_task_main(self, payload) for its step 1"),
         ({"do_task_main": lambda self: None}, "autotask.E031", "it cannot be called so"),
+        ({"do_task_timeout": "300"}, "autotask.E037", "must be a number of seconds up to a century, but is '300'"),
+        ({"do_task_timeout": 0}, "autotask.E037", "but is 0"),
         ({"channel_field": "regoin"}, "autotask.E032", "'regoin'"),
         ({"channel": "not one!"}, "autotask.E033", "'not one!'"),
         ({"options": {"retrys": 3}}, "autotask.E034", "unknown option 'retrys' (did you mean 'retries'?)"),
