@@ -24,7 +24,8 @@ class Viewer:
 
     :ivar acts: what the user may do to all tasks that match.
     :ivar chosen_range: that of the chart.
-    :ivar tasks_address: of the list of tasks: addresses may differ between hosts and languages; None: the site has none.
+    :ivar tasks_address: of the list of tasks: addresses may differ between hosts and languages; None: the site has none, or
+        the user may not see it.
     :ivar schema: of the connection, where tenants have schemas of their own.
     """
 
@@ -47,7 +48,7 @@ def viewer_of(request: HttpRequest, page: "DashboardAdmin") -> Viewer:
         may_see_pauses=tabs.may_view(request, Pause),
         acts=tuple(bulk.words_for(request)),
         chosen_range=rates.chosen(request.GET.get("range")),
-        tasks_address=page.tasks_address(),
+        tasks_address=page.tasks_address() if tabs.may_view(request, TaskRecord) else None,
         language=get_language(),
         zone=timezone.get_current_timezone_name(),
         schema=getattr(current(), "schema_name", None),

@@ -72,6 +72,14 @@ def test_names_and_errors_of_tasks_are_only_for_those_who_may_see_tasks(staff):
     assert "secret" in page(staff("view_dashboard", "view_taskrecord"), OVERVIEW)
 
 
+def test_links_to_tasks_are_only_for_those_who_may_see_tasks(staff):
+    add.using(queue="mail")(1, 2)
+    viewer, both = staff("view_dashboard"), staff("view_dashboard", "view_taskrecord")
+    for address in (OVERVIEW, TYPES):
+        assert f'href="{TASKS}?' not in page(viewer, address)
+        assert f'href="{TASKS}?' in page(both, address)
+
+
 def test_where_the_admin_of_the_project_leaves_tasks_out_no_page_shows_them(admin, monkeypatch):
     ended(State.ERROR, error_message="ValueError: secret")
     monkeypatch.setattr(TaskAdmin, "get_queryset", lambda self, request: TaskRecord.objects.none())
