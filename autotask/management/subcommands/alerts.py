@@ -3,11 +3,10 @@
 from argparse import ArgumentParser
 
 from autotask.conf import settings
-from autotask.management.console import UNHEALTHY, Console, failure
+from autotask.management.console import UNHEALTHY, Console, failure, open_tables
 from autotask.management.subcommand import Subcommand
 from autotask.notifications.alerts import looking, sending, words
 from autotask.store import incidents
-from autotask.store.connection import current
 from autotask.texts import render
 
 
@@ -18,9 +17,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(console: Console, *, json: bool) -> None:
     """Look, send, and show the incidents that last; exit with 3 if there are some, or messages could not be sent."""
-    looking.look(current())
+    connection = open_tables()
+    looking.look(connection)
     problems = sending.send_all()
-    found = incidents.going_on(current())
+    found = incidents.going_on(connection)
     if json:
         shown = [
             {"key": each.key, "text": words.of_incident(each), "began_at": each.began_at.isoformat()} for each in found

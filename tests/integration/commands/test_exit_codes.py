@@ -15,7 +15,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.mark.usefixtures("_without_tables")
 @pytest.mark.parametrize(
-    "words", [["status"], ["list"], ["show", "0" * 32], ["retry", "x"], ["cancel", "x"], ["prune"], ["resign"]]
+    "words",
+    [
+        *(["status"], ["list"], ["stats"], ["prune"], ["resign"], ["alerts"], ["background"], ["schedules"]),
+        *([word, "0" * 32] for word in ("show", "logs", "retry", "cancel", "discard")),
+        *(["pause", "--everything"], ["resume", "--everything"], ["keys", "list"]),
+    ],
 )
 def test_without_tables_there_is_one_line_that_says_so(words):
     shown = manage(*words)
