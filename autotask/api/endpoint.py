@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from asgiref.sync import markcoroutinefunction, sync_to_async
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, ProgrammingError
 from django.http import HttpRequest, HttpResponse
 
 from autotask.api import asgi, reader, waiting
 from autotask.api.auth import Caller, identify
 from autotask.api.problems import Problem
 from autotask.api.waiting import Pending
+from autotask.store.errors import is_missing
 from autotask.texts.lines import one_line
 
 logger = logging.getLogger("autotask.api")
@@ -157,7 +158,9 @@ class Endpoint:
             return handler(Call(request, caller, waited), **others)
         except Problem as problem:
             return problem.response()
-        except (OperationalError, InterfaceError) as error:
+        except (OperationalError, InterfaceError, ProgrammingError) as error:
+            if isinstance(error, ProgrammingError) and not is_missing(error):
+                raise
             return _unavailable(request, error)
 
     def _refuse_method(self, request: HttpRequest) -> HttpResponse:

@@ -31,7 +31,7 @@ CODES = {
     "failed": "The task ended in an error.",
     "cancelled": "The task was cancelled.",
     "too_many_requests": "Too many requests, or too many wrong keys; wait for Retry-After seconds.",
-    "unavailable": "The database cannot be reached.",
+    "unavailable": "The database cannot be reached, or its tables are not migrated yet.",
 }
 
 

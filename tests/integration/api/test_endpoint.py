@@ -7,6 +7,7 @@ from django.http import HttpResponse
 
 from autotask.api import endpoint, waiting
 from autotask.api.endpoint import Endpoint
+from autotask.store.connection import execute
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -57,6 +58,16 @@ def test_without_a_connection_the_answer_is_503(refusing, request_with):
     refusing.tries.clear()
     assert refusing(99)(request_with(), public=True).status_code == 503
     assert refusing.tries == ["handler"]
+
+
+@pytest.mark.parametrize("address", ["", "00000000-0000-0000-0000-000000000000/reason"])
+def test_before_migrate_the_answer_is_503(api, address):
+    execute(connection, "ALTER TABLE autotask_api_key RENAME TO autotask_gone")
+    try:
+        response = api.get(f"/tasks/{address}")
+    finally:
+        execute(connection, "ALTER TABLE autotask_gone RENAME TO autotask_api_key")
+    assert (response.status_code, response.value["code"]) == (503, "unavailable")
 
 
 @pytest.mark.parametrize("is_closed", [False, True])
