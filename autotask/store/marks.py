@@ -21,8 +21,9 @@ DUE_STATE = f"CASE WHEN {PASSES} THEN 1 ELSE 8 END"
 #: Its ``ready_at``.
 DUE_READY_AT = f"CASE WHEN {PASSES} THEN clock_timestamp() END"
 
-#: Whether a claimed task is a follower that has no slot yet. If it is put back, it waits at its gate again.
-FOLLOWS = "coalesce(t.passed < jsonb_array_length(t.flow->'gates'), false)"
+#: Whether a claimed task is a follower that has no slot yet. If it is put back, it waits at its gate again, unless it should be cancelled:
+#: then it is ready, too.
+FOLLOWS = "(NOT t.cancel_requested AND coalesce(t.passed < jsonb_array_length(t.flow->'gates'), false))"
 
 
 def freed(source: str) -> str:

@@ -27,8 +27,7 @@ class Release(NamedTuple):
 
 # A task that should be cancelled is ready at once, for the next worker to record it as cancelled. One that is ready keeps its slots,
 # since nobody needs to admit it again; one that is due later gives them up. One that has begun goes behind the others: it may ask
-# to run again each time. A follower without a slot waits at its gate again, even if it should be cancelled: a worker that claims a
-# ready task takes it for one that has a slot.
+# to run again each time. A follower without a slot waits at its gate again.
 RELEASE = f"""
 WITH {claims.locked("NO KEY UPDATE")},
 meant AS MATERIALIZED (

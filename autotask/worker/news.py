@@ -75,7 +75,10 @@ class News:
         """Listen on a new connection once it is known that notifications arrive there. Otherwise the loop polls."""
         if self._rest.is_on and not self._rest.is_over:
             return
-        if not self._listening.renew():
+        has_changed = self._listening.renew()
+        if not self._listening.hears:
+            self._rest.leave_post()
+        if not has_changed:
             if self._listening.hears and time.monotonic() >= self._be_alive_at:
                 self._be_alive()
             return
@@ -239,7 +242,10 @@ class News:
 
     def _rise(self) -> None:
         self._take_calls(self._rest.end())
-        self._notified = True  # Lookouts may have died, and been missed for a moment.
+        # Lookouts may have died, and been missed for a moment.
+        self._notified = True
+        if self._rest.keeps_watch:
+            self._rescheduled()
         addressee.be_handed_again(self.connection.wrapper, self._worker_id())
 
     def _sleep_at_rest(self, seconds: float) -> bool:

@@ -48,6 +48,11 @@ class Task:
         """Whether it runs, or did so, without a slot: it waits in a worker for that of another task."""
         return self.passed is not None and self.passed < len(self.gates)
 
+    @property
+    def waits_again(self) -> bool:
+        """Whether it waits at its gate again when it is put back. One that should be cancelled is ready, for a worker to record that."""
+        return self.follows and not self.cancel_requested
+
     def waits(self, state: State) -> "Task":
         """Return it as it is when it has to pass its gates, or is ready if it has none."""
         passed = 0 if self.gates else None

@@ -332,18 +332,18 @@ class Model(RuleBasedStateMachine):
         assert {str(id) for id in given} == {str(t.id) for t in mine if t not in kept}
         self.reached["release"] += bool(given)
         back = [t for t in mine if t not in kept]
-        turns = self._order([t.id for t in back if not t.follows])
+        turns = self._order([t.id for t in back if not t.waits_again])
         for known in back:
             self._put_back(replace(known, attempt=known.attempt - 1), turns)
 
     def _put_back(self, known, turns):
         """A task is ready again, in its former turn unless it was lost, or waits at its gate again if it had no slot."""
-        state = State.HELD if known.follows else State.READY
-        keeps = known.follows or (known.turn and not known.lost)
+        state = State.HELD if known.waits_again else State.READY
+        keeps = known.waits_again or (known.turn and not known.lost)
         turn = known.turn if keeps else turns[known.id]
         self.tasks[known.id] = replace(known, state=state, fence=None, worker=None, turn=turn)
         self.gates.mark(self.tasks[known.id])
-        self.reached["followers held again"] += known.follows
+        self.reached["followers held again"] += known.waits_again
 
     @precondition(lambda self: self.tasks)
     @rule(data=st.data())
@@ -467,7 +467,7 @@ class Model(RuleBasedStateMachine):
         )
         for n in gone:
             self.registered[n] = self.alive[n] = False
-        turns = self._order([t.id for t in orphans if t not in over and t.lost == 0 and not t.follows])
+        turns = self._order([t.id for t in orphans if t not in over and t.lost == 0 and not t.waits_again])
         for t in orphans:
             self.attempts.append((t.id, t.attempt, State.LOST))
             lost = replace(t, lost=t.lost + 1, fence=None)

@@ -255,6 +255,32 @@ def test_a_released_follower_waits_at_its_gate_again(worker):
     assert count("autotask_mark") == 1
 
 
+@pytest.mark.parametrize("put_back", ["release", "reconcile"])
+def test_a_follower_that_should_be_cancelled_is_ready_when_it_is_put_back_for_a_worker_to_record_that(worker, put_back):
+    # Given
+    holders = begin(worker)
+    (follower,) = (hold(), ahead(worker))[1]
+    cancel.cancel(current(), follower.id)
+
+    # When
+    if put_back == "release":
+        release.release(current(), [Release(follower.id, follower.fence)])
+    else:
+        forgotten.reconcile(current(), worker, [task.fence for task in holders])
+
+    # Then
+    (again,) = take(worker)
+    assert (again.id, again.cancel_requested) == (follower.id, True)
+
+    # When
+    handing_on = end(again, ended=State.CANCELLED)
+
+    # Then it frees no slot
+    assert handing_on.admitted == 0
+    assert state(follower.id) is State.CANCELLED
+    assert set(taken().values()) == {task.id for task in holders}
+
+
 def test_followers_that_a_worker_does_not_know_of_wait_at_their_gate_again(worker):
     holders = begin(worker)
     (follower,) = (hold(), ahead(worker))[1]

@@ -7,12 +7,15 @@ from types import SimpleNamespace
 import pytest
 from django.db import connection
 
+from autotask import registry
+from autotask.processes.file_locks import FileLock
 from autotask.processes.lookouts import Lookouts, Word
-from autotask.store import model_rows, notify, pauses
-from autotask.store.connection import current, execute, rows
+from autotask.store import hearing, model_rows, notify, pause, pauses, schedule_runs
+from autotask.store.connection import Dedicated, current, execute, rows
 from autotask.store.pauses import Kind
 from autotask.task import DONE
-from autotask.worker import caretaker
+from autotask.tasks import periodic_task
+from autotask.worker import caretaker, scheduler
 from autotask.worker.options import WorkerOptions
 from autotask.worker.resting import Rest
 from autotask.worker.worker import Worker
@@ -168,6 +171,58 @@ def test_a_pause_that_is_over_reaches_a_worker_that_rests(start_resting, lookout
 
     # Then
     wait_until(lambda: handle.status is DONE, what="the end of the task")
+
+
+@pytest.fixture
+def relieve():
+    """Give a worker that rests the post of a lookout that has died."""
+
+    def relieve(worker):
+        lookouts = worker.rest.lookouts
+        lookouts._locks.append(FileLock(f"{lookouts._folder}/post0"))
+
+    return relieve
+
+
+def test_a_worker_looks_at_schedules_when_it_takes_the_post_of_a_lookout_that_has_heard_of_them_and_died(
+    start_resting, relieve, monkeypatch
+):
+    # Given: a schedule at which nobody looks again for an hour, unless there is word of it
+    monkeypatch.setattr(registry, "_definitions", {})
+    monkeypatch.setattr(scheduler, "DECLARE_EVERY", 3600.0)
+    monkeypatch.setattr(scheduler, "LOOK_EVERY", 3600.0)
+    periodic_task(1, name="tick", executor="process")(lambda: None)
+    scheduler.Scheduler(lambda: None).run_once(current())
+    pause.pause(current(), "tick", "")
+    worker = start_resting(queues=("other",))
+
+    # When
+    pause.resume(current(), "tick")
+    relieve(worker)
+
+    # Then
+    wait_until(lambda: schedule_runs.runs(current(), "tick"), what="a tick")
+
+
+def test_a_worker_that_hears_nothing_keeps_no_post(start_resting, relieve, monkeypatch):
+    # Given: a pooler that shares sessions from now on, and no time to leave the other workers for that reason
+    worker = start_resting()
+    monkeypatch.setattr("autotask.worker.loop.LONG_SLEEP", 60.0)
+    monkeypatch.setattr(hearing, "_latest", {})
+    monkeypatch.setattr(hearing, "_hears", lambda *connections: False)
+    monkeypatch.setattr(Dedicated, "_set_session", lambda *args: False)
+    pid = worker.loop.news.connection.wrapper.connection.info.backend_pid
+    rows(current(), "SELECT pg_terminate_backend(%(pid)s)", {"pid": pid})
+    worker.wakeup.wake()
+    wait_until(lambda: worker.loop.news.connection.pooled, what="a connection through the pooler")
+
+    # When
+    relieve(worker)
+
+    # Then
+    wait_until(lambda: not worker.rest.is_on, what="the end of its rest")
+    assert not worker.loop.news.hears
+    assert not worker.rest.keeps_watch
 
 
 def test_a_worker_whose_connection_ends_while_it_rests_continues(start_resting, lookout):
