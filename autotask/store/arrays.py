@@ -5,8 +5,9 @@ each item as an expression. (PostgreSQL documentation, "Array Input and Output S
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import Any
 
 
 def uuids(values: Iterable[uuid.UUID]) -> str:
@@ -47,6 +48,14 @@ def moments(values: Iterable[datetime | None]) -> str:
 def texts(values: Iterable[str | None]) -> str:
     """Return a literal of ``text[]``."""
     return _literal(["NULL" if value is None else _quoted(value) for value in values])
+
+
+def unless_none(literal: Callable[[list[Any]], str], values: list[Any]) -> str:
+    """Return a literal, or that of an empty array if all values are None: ``unnest()`` pads it with NULL, next to longer ones.
+
+    A site may have ``array_nulls = off``, for which NULL in a literal is a text.
+    """
+    return "{}" if values.count(None) == len(values) else literal(values)
 
 
 def binaries(values: Iterable[bytes | None]) -> str:

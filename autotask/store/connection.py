@@ -38,7 +38,7 @@ KEEPALIVE = {
 #: that is wrong. SKIP LOCKED passes over what others have changed only in READ COMMITTED
 #: (findings/skip_locked_raises_where_a_row_has_changed.sh). Its sessions may be idle forever, since some of them only listen.
 #: To compile a statement (JIT) would take a hundred times as long as to run it: PostgreSQL goes by the number of rows that it
-#: expects, and where many tasks wait, it expects too many.
+#: expects, and where many tasks wait, it expects too many. Arrays of parameters have NULL for None.
 SESSION = (
     ("statement_timeout", "10s", 0),
     ("lock_timeout", "%(lock_timeout)s", 0),
@@ -47,6 +47,7 @@ SESSION = (
     ("idle_session_timeout", "0", 140000),
     ("transaction_timeout", "0", 170000),
     ("jit", "off", 110000),
+    ("array_nulls", "on", 0),
 )
 
 #: The same for the session that records outcomes: PostgreSQL expects ten items in an array that it does not know, and would

@@ -348,9 +348,9 @@ def flowing_parameters(tasks: Sequence[NewTask]) -> dict[str, str]:
     flows = [task.any_flow for task in tasks]
     return {
         **parameters(tasks),
-        "flow": arrays.texts([flow.stored if flow.gates or flow.once else None for flow in flows]),
-        "unique_key": arrays.texts([flow.unique_key for flow in flows]),
-        "gate": arrays.texts([flow.gates[0].key if flow.gates else None for flow in flows]),
+        "flow": arrays.unless_none(arrays.texts, [flow.stored if flow.gates or flow.once else None for flow in flows]),
+        "unique_key": arrays.unless_none(arrays.texts, [flow.unique_key for flow in flows]),
+        "gate": arrays.unless_none(arrays.texts, [flow.gates[0].key if flow.gates else None for flow in flows]),
     }
 
 
@@ -369,8 +369,9 @@ def parameters(tasks: Sequence[NewTask]) -> dict[str, str]:
     """Return the parameters of :data:`MANY`."""
     numbers: dict[Kind, int] = {}
     kinds = [numbers.setdefault(task.kind, len(numbers) + 1) for task in tasks]
+    said = {name: [getattr(kind, name) for kind in numbers] for name in STATED}
     return {
-        **{name: how.literal([getattr(kind, name) for kind in numbers]) for name, how in STATED.items()},
+        **{name: arrays.unless_none(how.literal, said[name]) for name, how in STATED.items()},
         "id": arrays.uuids([task.id for task in tasks]),
         "kind": arrays.numbers(kinds),
         "arguments": arrays.texts([task.arguments for task in tasks]),
