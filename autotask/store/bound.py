@@ -108,6 +108,7 @@ def _result(connection: BaseDatabaseWrapper, name: str, values: list[Any]) -> "p
             raw.pgconn.send_query_prepared(name.encode(), said, formats, _TEXT)
             found, *more = raw.wait(generators.execute(raw.pgconn))
         # The commit comes after the answer of the statement, and may fail: a conflict, a deferred constraint, a full queue of NOTIFY.
+        # (findings/a_statement_whose_commit_fails_has_two_results.sh)
         for each in (found, *more):
             if each.status != pq.ExecStatus.TUPLES_OK:
                 raise error_from_result(each)
