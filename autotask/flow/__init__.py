@@ -15,6 +15,9 @@ RATE = "rate:"
 #: The prefix of a unique key that is free as soon as a worker has claimed its task.
 UNTIL_CLAIMED = "waiting:"
 
+#: The prefix of the buckets from which calls with a key for some seconds draw their token.
+UNIQUE = "unique:"
+
 
 class LimitGate(NamedTuple):
     """A place in the queue for one of the slots of a limit.
@@ -106,6 +109,11 @@ def _stored(flow: Flow) -> str:
 def base_of(key: str) -> str:
     """Return the name of the limit or rate of a gate, as statements read it from the key."""
     return key.partition(":")[2].partition("(")[0]
+
+
+def without_prefix(unique_key: str) -> str:
+    """Return a unique key as people know it, without the prefix that says how long it is taken."""
+    return unique_key.removeprefix(UNTIL_CLAIMED).removeprefix(UNIQUE)
 
 
 def _said(gate: Gate) -> dict[str, object]:

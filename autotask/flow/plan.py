@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from autotask.exceptions import InvalidOption
-from autotask.flow import LIMIT, RATE, UNTIL_CLAIMED, Flow, Gate, LimitGate, RateGate
+from autotask.flow import LIMIT, RATE, UNIQUE, UNTIL_CLAIMED, Flow, Gate, LimitGate, RateGate
 from autotask.flow.keys import Key, KeyWriter
 from autotask.flow.limits import EVERYTHING, QUEUE, TYPE, Limit
 from autotask.flow.options import WAIT, WAITING, FlowOptions
@@ -19,8 +19,7 @@ Bound = Callable[[tuple[Any, ...]], Mapping[str, Any]]
 #: Of these parameters, the arguments at their places are not the values.
 _OF_ANY_NUMBER = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 
-#: The prefix of the buckets from which a call draws its token.
-UNIQUE = "unique:"
+#: The prefix of the buckets from which throttled calls draw their tokens.
 THROTTLE = "throttle:"
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.exceptions import AlreadyEnqueued
+from autotask.flow import without_prefix
 from autotask.flow.plan import Throttle
 from autotask.store import arrays, columns, draws, enqueue, many, marks, ready
 from autotask.store.connection import in_transaction, rows
@@ -193,7 +194,7 @@ def _draw_and_insert(
 ) -> dict[uuid.UUID, Stored]:
     late = draws.draw(connection, tokens, [task.id for task in tasks]) if tokens else {}
     taken = [_Taken(task, late[task.id], by.key) for task, by in zip(tasks, tokens, strict=False) if task.id in late]
-    found = _answer(connection, taken, terms)
+    found = _answer(connection, taken, terms, {task.id for task in tasks} if taken else ())
     rest = [task for task in tasks if task.id not in late] if late else tasks
     return found | _insert(connection, rest, terms, seen, keeps) if rest else found
 
@@ -229,11 +230,10 @@ def _insert(
     remaining = many.insert_unique(connection, tasks)
     if remaining is tasks:
         remaining = _insert_free(connection, tasks)
-    tries = TRIES if keeps else 1
+    tries, own = TRIES if keeps else 1, {task.id for task in tasks} if remaining else set[uuid.UUID]()
     while remaining:
         taken = _find(connection, remaining)
-        found |= _answer(connection, [*taken, *_ended(remaining, taken, terms, seen)], terms)
-        own = {task.id for task in tasks}
+        found |= _answer(connection, [*taken, *_ended(remaining, taken, terms, seen)], terms, own)
         seen.update((one.task.id, one) for one in taken if one.by not in own)
         tries -= 1
         if remaining := [task for task in remaining if task.id not in found]:
@@ -273,10 +273,17 @@ def _find(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> list[_Ta
     return [_Taken(task, id, key, not not_begun) for task, key, (id, not_begun) in taken if key]
 
 
-def _answer(connection: BaseDatabaseWrapper, taken: Sequence[_Taken], terms: Terms) -> dict[uuid.UUID, Stored]:
-    """Settle the calls for which there is a task already; not those whose task has begun meanwhile."""
+def _answer(
+    connection: BaseDatabaseWrapper, taken: Sequence[_Taken], terms: Terms, own: Collection[uuid.UUID] = ()
+) -> dict[uuid.UUID, Stored]:
+    """Settle the calls for which there is a task already; not those whose task has begun meanwhile.
+
+    :param own: the ids of all calls of this bulk.
+    """
     if taken and terms.on_conflict == "raise":
-        raise AlreadyEnqueued(name=taken[0].task.kind.name, key=taken[0].key, id=taken[0].by)
+        one = taken[0]
+        by = "of an earlier item" if one.by in own else one.by  # which is not stored, either
+        raise AlreadyEnqueued(name=one.task.kind.name, key=without_prefix(one.key), id=by)
     replaced: dict[uuid.UUID, NewTask] = {}
     if terms.on_conflict == "replace" and terms.renew:
         replaced = _replace(connection, [one for one in taken if not one.begun], terms, terms.renew)

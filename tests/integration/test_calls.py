@@ -105,6 +105,15 @@ def test_raise():
     assert count("autotask_task") == 1
 
 
+@pytest.mark.parametrize("unique_for", ["unfinished", "waiting", 60])
+def test_two_items_with_one_key_are_refused_as_such(unique_for):
+    sync_once = sync.using(on_conflict="raise", unique_for=unique_for)
+    said = r"the task of an earlier item is there already, with the unique key tests\.\S*sync\(account_id=8\)"
+    with pytest.raises(AlreadyEnqueued, match=said):
+        sync_once.enqueue_many([(7,), (8,), (8,)])
+    assert count("autotask_task") == 0
+
+
 def test_replace_changes_the_arguments_that_the_function_gets():
     first = remind(7, "old")
     second = remind(7, "new")

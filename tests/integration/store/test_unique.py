@@ -532,7 +532,7 @@ def test_a_rollback_puts_tokens_back():
 
 def test_without_a_token_raise_raises():
     (first,) = drawn("unique:a")
-    with pytest.raises(AlreadyEnqueued, match="unique:a"):
+    with pytest.raises(AlreadyEnqueued, match=rf"the task {first.id} is there already, with the unique key a\."):
         drawn("unique:a", terms=Terms(on_conflict="raise"))
     assert count("autotask_task") == 1
 
