@@ -1,8 +1,10 @@
 """Workers of one host of which a few listen for all, when some of them are busy, killed or paused."""
 
 import os
+import subprocess
 import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -230,6 +232,43 @@ def test_each_call_begins_soon_when_all_lookouts_are_killed_at_once(world, crowd
     # Then
     caller.finish()
     all_began_soon(world)
+
+
+@pytest.fixture
+def small_disk():
+    """A folder in which few files have room."""
+    disk = tempfile.mkdtemp()
+    mount = ["mount", "-t", "tmpfs", "-o", "nr_inodes=40", "tmpfs", disk]
+    if os.geteuid() != 0 or subprocess.run(mount).returncode:
+        os.rmdir(disk)
+        pytest.skip("no disk can be mounted here")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+    os.rmdir(disk)
+
+
+def test_others_listen_instead_of_lookouts_that_were_killed_where_the_disk_is_full(world, small_disk, tmp_path):
+    # Given
+    crowd = start_crowd(world, small_disk)
+    with pytest.raises(OSError, match="No space left"):
+        for number in range(100):
+            Path(small_disk, f"ballast{number}").touch()
+
+    # When
+    killed = lookouts(world)
+    for pid in killed:
+        world.kill(pid)
+
+    # Then
+    left = set(crowd) - killed
+    wait_until(lambda: lookouts(world) - killed == left, SOON, "others that listen")
+    file = tmp_path / "file"
+    call_one_by_one(world, len(left), file)
+    wait_for_starts(world, len(left))
+    file.touch()
+    world.drain()
+    assert world.check().violations == []
+    assert not any(crowd[pid].has_ended() for pid in left)
 
 
 def alive(crowd):
