@@ -22,6 +22,7 @@ from autotask.exceptions import (
     WaitInTransaction,
     WaitTimeout,
 )
+from autotask.flow import without_prefix
 from autotask.snapshot import Seen, Snapshot
 from autotask.store import background, cancel, discard, notify, read, requeue, steps, task_logs, uncommitted
 from autotask.store.connection import current, in_transaction, note_pooler, shares_sessions
@@ -290,7 +291,7 @@ class TaskHandle(Generic[R]):
     def _why_not_retried(self, connection: BaseDatabaseWrapper) -> str:
         if (held := requeue.holder(connection, self.id)) is not None:
             key, holder = held
-            return f"task {holder} has its unique key {key!r} now"
+            return f"task {holder} has its unique key {without_prefix(key)!r} now"
         stored = read.task(connection, self.id) or uncommitted.find(self.id)
         return f"it is {stored.state.status}" if stored else "it is not in the database"
 
