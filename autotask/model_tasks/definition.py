@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import router
+from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 from django.utils import timezone
@@ -112,8 +112,8 @@ class ModelTask(Definition[..., Any]):
 
     def key_of(self, text: str) -> Key | None:
         """Return the key of a row; None: no row has such a key, or it is not a single plain value."""
-        pk, connection = self.model._meta.get_field("task_id").model._meta.pk, current()
-        if pk.is_relation or not pk.column or not (type := pk.rel_db_type(connection)) or "\0" in text:
+        key, pk = _key_without_value(self, settings.DATABASE), self._pk
+        if key is None or "\0" in text:
             return None
         try:
             value = pk.to_python(text)
@@ -121,11 +121,14 @@ class ModelTask(Definition[..., Any]):
             return None
         if str(value) != text:
             return None  # another way to write it
-        if isinstance(value, int) and not -(2**31) <= value < 2 ** (63 if type == "bigint" else 31):
+        if isinstance(value, int) and not -(2**31) <= value < 2 ** (63 if key.type == "bigint" else 31):
             return None
-        prepared = pk.get_db_prep_value(value, connection)
-        columns = tuple(name.replace("%", "%%") for name in references.columns_of(self.model, settings.DATABASE))
-        return Key(self.table().table, _quoted(pk.column), type.partition("(")[0], prepared, columns)
+        return key._replace(value=pk.get_db_prep_value(value, current()))
+
+    @property
+    def _pk(self) -> Any:
+        """The primary key of the table with the columns that workers write."""
+        return self.model._meta.get_field("task_id").model._meta.pk
 
     def is_remote(self, queue: str) -> bool:
         """Whether only a client from outside starts the steps of a row."""
@@ -267,6 +270,16 @@ def _field_value(row: Model, name: str) -> Any:
     given = getattr(row, field.attname)  # type: ignore[union-attr]  # it is a concrete field
     is_known = not hasattr(given, "resolve_expression")  # else the database works it out, and no key can have it
     return field.to_python(given) if is_known else given  # type: ignore[union-attr]  # as above
+
+
+@functools.lru_cache(maxsize=1000)
+def _key_without_value(definition: ModelTask, alias: str) -> Key | None:
+    """Return the parts of a key that all rows share; None: the statement for a key cannot be written in advance."""
+    pk = definition._pk
+    if pk.is_relation or not pk.column or not (type := pk.rel_db_type(connections[alias])):
+        return None
+    columns = tuple(name.replace("%", "%%") for name in references.columns_of(definition.model, alias))
+    return Key(definition.table().table, _quoted(pk.column), type.partition("(")[0], None, columns)
 
 
 def _quoted(name: str) -> str:

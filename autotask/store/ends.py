@@ -180,7 +180,8 @@ def statement(tell: str, handing_on: bool = False, table: RowTable | None = None
     """
     if table is not None:
         kept = _KEPT if end is BY_ARRAYS else _KEPT_DONE
-        of_rows = model_rows.written_one(table) if end is BY_VALUE else model_rows.written([table], results=True)
+        is_one = end in (BY_VALUE, BY_LAST)
+        of_rows = model_rows.written_one(table) if is_one else model_rows.written([table], results=True)
         end = end.replace(f"kept AS ({kept})", f"kept AS ({kept} {model_rows.RETURNING})") + of_rows
         tell = tell.replace(" FROM ended e", _WRITTEN)
     if handing_on:

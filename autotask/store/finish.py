@@ -206,7 +206,8 @@ def _end_row(
     row_ends: RowEnds, connection: BaseDatabaseWrapper, outcome: Outcome, terms: _Terms, telling: bool
 ) -> tuple[Any, ...]:
     params = {**_values(outcome, terms), "row_result": row_ends.results.get(outcome.id)}
-    sql = ends.statement(ends.TELL if telling else ends.TELL_LATER, table=row_ends.table, end=ends.BY_VALUE)
+    end = ends.BY_LAST if telling and _is_last(outcome, terms) else ends.BY_VALUE
+    sql = ends.statement(ends.TELL if telling else ends.TELL_LATER, table=row_ends.table, end=end)
     found = terms.run_one(connection, sql, params, telling)
     row_ends.missed = int(found[0]) - int(found[-1])
     return found
@@ -257,8 +258,12 @@ def _end_one(
 
 def _telling_of_one(outcome: Outcome, terms: _Terms) -> str:
     """Return the statement that records one success and notifies."""
-    is_last = list(terms.over) == [claims.number(outcome.fence)]
-    return ends.END_LAST if is_last and not terms.in_snapshot else ends.END_ONE
+    return ends.END_LAST if _is_last(outcome, terms) else ends.END_ONE
+
+
+def _is_last(outcome: Outcome, terms: _Terms) -> bool:
+    """Whether it is the last of its claim, which may then be deleted without a lock before."""
+    return not terms.in_snapshot and list(terms.over) == [claims.number(outcome.fence)]
 
 
 def retry(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], *, now: float, over: Sequence[int] = ()) -> int:

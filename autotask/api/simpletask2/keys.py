@@ -44,9 +44,9 @@ def refuse_stranger(key: Any, address: str) -> None:
 
 @sensitive_variables()
 def _is_of_setting(key: str) -> bool:
-    if settings.PULL_KEY is None:
+    if (own := settings.PULL_KEY) is None:
         return False
-    expected = force_bytes(settings.PULL_KEY)
+    expected = force_bytes(own)
     signs = any(expected == force_bytes(signing) for signing in (secret_key(), settings.SIGNING_KEY or ""))
     return hmac.compare_digest(key.encode("utf-8", "replace"), expected) and not signs
 

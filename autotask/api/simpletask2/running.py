@@ -18,7 +18,7 @@ from autotask.model_tasks.definition import ModelTask
 from autotask.store import begin_step, notify, pull, read, steps
 from autotask.store.begin_step import Claimed, Key
 from autotask.store.connection import current, shares_sessions
-from autotask.store.enqueue import NewTask
+from autotask.store.enqueue import Kind, NewTask
 from autotask.store.notify import ChannelListener, PollingOnly
 from autotask.store.read import StoredTask
 from autotask.store.told import result_in, step_in, told_task
@@ -88,12 +88,18 @@ def _handed(asked: Asked, which: uuid.UUID | Key, signed: bytes | None, reply: s
         )
         if begun is None:
             return None
-        kind = replace(asked.definition.kind, queue=begun.queue, priority=begun.priority, retries=begun.retries)
+        kind = _kind(asked.definition.kind, begun)
         row = b"" if begun.row is None else read_rows.pack(begun.row, began)
         return Stored(NewTask(begun.id, kind, asked.task_info, begun.payload), begun.fence, row)
 
     handover.store_claimed(connection, claim, reply, PATIENCE)
     return begun
+
+
+def _kind(usual: Kind, begun: Claimed) -> Kind:
+    if (usual.queue, usual.priority, usual.retries) == (begun.queue, begun.priority, begun.retries):
+        return usual
+    return replace(usual, queue=begun.queue, priority=begun.priority, retries=begun.retries)
 
 
 def continued(connection: BaseDatabaseWrapper, id: uuid.UUID, task_info: str) -> dict[str, Any]:

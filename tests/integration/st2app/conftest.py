@@ -26,6 +26,7 @@ class Puller:
         answer = self.client.generic(method, f"/st2/{path}", body, content_type, **headers)
         assert answer.status_code == 200, answer
         assert answer.headers["Content-Type"] == "application/json"
+        assert answer.headers["Content-Length"] == str(len(answer.content))
         document = answer.json()
         assert set(document) == {"success", "result", "error"}
         assert document["success"] is (document["error"]["code"] == 0)
