@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 #: The metrics that need tasks in the tables first.
-_ON_FULL_TABLES = ("drain", "claim_buffers")
+_ON_FULL_TABLES = ("drain", "claim_buffers", "light")
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,12 @@
 """The lanes in which the loop looks for work: their order, and their lower bounds."""
 
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
 
 from autotask.store.claim import BoundedLane, Lane
 from autotask.task import THREAD, ClaimedTask
-
-#: Rows that become visible up to this much later than their ready_at do not have to wait for an unbounded look.
-SLACK = timedelta(seconds=5)
-
-#: Seconds between two looks through the slack: where an old transaction keeps dead entries alive, it holds all tasks
-#: claimed in the last seconds. A row that it would have found sooner is found when the lane runs dry.
-SLACK_EVERY = 1.0
-
-#: Seconds between two unbounded looks, for rows that became visible later still.
-UNBOUNDED_EVERY = 10.0
+from autotask.worker.bounds import SLACK, Bounds, Position
 
 #: Seconds between two looks for new lanes, while the known ones have enough and something has been enqueued; the pause is
 #: also at least this many times as long as a look takes, so that looking stays cheap where old transactions make it slow.
@@ -34,19 +23,21 @@ MOST_LANES = 100
 class Lanes:
     """The known lanes of one pool.
 
-    A lane's lower bound is only an optimisation: it lets a claim skip the dead entries of tasks claimed before.
-
     :param serves: whether a queue should be served.
     :param executor: the name of the pool in the rows of its tasks.
+    :param bounds: those that this worker shares with others; by default it shares none.
     """
 
-    def __init__(self, serves: Callable[[str], bool], executor: str = THREAD) -> None:
+    def __init__(self, serves: Callable[[str], bool], executor: str = THREAD, bounds: Bounds | None = None) -> None:
         self._serves = serves
         self._executor = executor
+        self._bounds = self._shared = Bounds() if bounds is None else bounds
+        #: Those of claims that leave something out, which others may take.
+        self._own = Bounds()
+        #: The lanes that the last claim has searched from before their bounds, with these.
+        self._further_back: dict[Lane, Position] = {}
         self._lanes: list[Lane] = []
         self._busy: list[Lane] = []
-        self._since: dict[Lane, tuple[datetime, uuid.UUID]] = {}
-        self._unbounded_at = self._slack_at = float("-inf")
         self._turn = 0
 
     def __bool__(self) -> bool:
@@ -66,29 +57,32 @@ class Lanes:
         # All busy ones, however many: in_order() chooses among them.
         former = [lane for lane in self._lanes if self._serves(lane.queue)]
         self._lanes = list(dict.fromkeys(self._busy + former))[: max(MOST_LANES, len(self._busy))]
-        kept = set(self._lanes)
-        self._since = {lane: since for lane, since in self._since.items() if lane in kept}
 
     def claimed(self, tasks: Iterable[ClaimedTask]) -> None:
-        """Raise the lower bounds to the claimed tasks, given in the order of ready_at and id."""
-        for (queue, priority), last in {(task.queue, task.priority): task for task in tasks}.items():
-            lane, since = Lane(queue, priority, self._executor), (last.ready_at, last.id)
-            if lane not in self._since or since > self._since[lane]:
-                self._since[lane] = since
+        """Raise the lower bounds to the tasks of the last claim, given in the order of ready_at and id."""
+        for (queue, priority), task in {(task.queue, task.priority): task for task in tasks}.items():
+            lane, last = Lane(queue, priority, self._executor), (task.ready_at, task.id)
+            self._bounds.reached(lane, last)
+            if (bound := self._further_back.get(lane)) and last < bound:
+                # Nothing but late ones: there may be more of them, and for other workers this was the search for a while.
+                self._bounds.again(lane, everything=last[0] < bound[0] - SLACK)
 
-    def in_order(self, *, unbounded: bool = False) -> list[BoundedLane]:
-        """Return the lanes, larger priorities first; queues of equal priority take turns in being first."""
-        now = time.monotonic()
-        if unbounded or now - self._unbounded_at >= UNBOUNDED_EVERY:
-            self._unbounded_at = self._slack_at = now
-            unbounded = True
-        slack = timedelta(0)
-        if now - self._slack_at >= SLACK_EVERY:
-            self._slack_at, slack = now, SLACK
+    def failed(self) -> None:
+        """Note that the last claim has failed: others must not rely on it."""
+        for lane in self._further_back:
+            self._bounds.again(lane, everything=True)
+
+    def in_order(self, *, unbounded: bool = False, whole: bool = True) -> list[BoundedLane]:
+        """Return the lanes for a claim, larger priorities first; queues of equal priority take turns in being first.
+
+        :param whole: whether the claim leaves out nothing that another worker might take.
+        """
         self._turn += 1
         lanes = [lane for group in self._by_priority() for lane in _turned(group, self._turn)]
-        bounds = {} if unbounded else self._since
-        return [_bounded(lane, bounds.get(lane), slack) for lane in lanes[:MOST_LANES]]
+        self._bounds, now = self._shared if whole else self._own, time.monotonic()
+        found = [self._bounds.begin(lane, now, unbounded=unbounded) for lane in lanes[:MOST_LANES]]
+        self._further_back = {each.lane: bound for each, bound in found if bound}
+        return [each for each, _ in found]
 
     def share(self, limit: int) -> int:
         """Return the share of *limit* tasks that one lane may give, so that no queue fills a batch alone while others wait."""
@@ -128,13 +122,6 @@ class LookTimes:
         took = ended - began
         self._next_at = ended + max(LOOK_EVERY, LOOK_SHARE * min(took, self._last_took))
         self._last_took = took
-
-
-def _bounded(lane: Lane, bound: tuple[datetime, uuid.UUID] | None, slack: timedelta) -> BoundedLane:
-    if bound is None:
-        return BoundedLane(lane, None)
-    since, after = bound
-    return BoundedLane(lane, since - slack) if slack else BoundedLane(lane, since, after)
 
 
 def _turned(lanes: list[Lane], turn: int) -> list[Lane]:

@@ -21,6 +21,7 @@ from benchmarks.drivers import (
     autotask_flow,
     autotask_http,
     autotask_idle,
+    autotask_light,
     autotask_schema,
 )
 from benchmarks.drivers.autotask_companion import Companion
@@ -74,6 +75,7 @@ class Autotask(Driver):
         "crew": autotask_crew.crew,
         "family": autotask_family.family,
         "crowd": autotask_crowd.crowd,
+        "light": autotask_light.light,
         "idle": autotask_idle.idle,
         "growth": autotask_idle.growth,
         "unique_beside_plain": autotask_flow.unique_beside_plain,

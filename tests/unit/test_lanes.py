@@ -8,14 +8,12 @@ from hypothesis import given, strategies as st
 from autotask.store.claim import BoundedLane, Lane
 from autotask.task import ClaimedTask, new_id
 from autotask.worker import lanes as lanes_module
+from autotask.worker.bounds import SLACK, SLACK_EVERY, UNBOUNDED_EVERY
 from autotask.worker.lanes import (
     LOOK_ANYWAY,
     LOOK_EVERY,
     LOOK_SHARE,
     MOST_LANES,
-    SLACK,
-    SLACK_EVERY,
-    UNBOUNDED_EVERY,
     Lanes,
     LookTimes,
 )
@@ -208,15 +206,6 @@ def test_a_look_at_everything_on_demand_counts_as_one(clock):
     assert known.in_order(unbounded=True)[0].since is None
     clock.now += 0.2
     assert known.in_order()[0].since == NOON
-
-
-def test_a_lane_that_is_forgotten_comes_back_without_a_bound(clock):
-    known = knowing(("a", 0))
-    known.in_order()
-    known.claimed([claimed("a", NOON)])
-    known.found([Lane(f"q{number}", 0) for number in range(MOST_LANES)])
-    known.found([Lane("a", 0)])
-    assert {bounded.since for bounded in known.in_order() if bounded.lane.queue == "a"} == {None}
 
 
 # --- shares ---------------------------------------------------------------------------------------------------------

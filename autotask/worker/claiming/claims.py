@@ -9,6 +9,7 @@ from autotask.store import claim, follow, forgotten
 from autotask.store.claim import BoundedLane, Found
 from autotask.store.follow import Wanted
 from autotask.task import ClaimedTask
+from autotask.worker import bounds
 from autotask.worker.gates import present
 from autotask.worker.paused import Paused
 from autotask.worker.registration import Registration
@@ -20,6 +21,7 @@ class Claims:
 
     :param unknown_tasks: the tasks that are left for newer workers.
     :ivar paused: what is paused, as the last look has found it.
+    :ivar bounds: the lower bounds of lanes, which other workers may share.
     """
 
     def __init__(self, registration: Registration, unknown_tasks: UnknownTasks, paused: Paused) -> None:
@@ -27,6 +29,11 @@ class Claims:
         self._registration = registration
         self._unknown_tasks = unknown_tasks
         self._refused = claim.refusals()
+        self.bounds = bounds.of_family()
+
+    def are_whole(self) -> bool:
+        """Whether claims leave out nothing that another worker might take."""
+        return not (self._unknown_tasks.names() or self.paused.names or self._refused.spared())
 
     def take(
         self,

@@ -24,7 +24,7 @@ class Intake:
 
     def __init__(self, executor: str, pool: Pool[ClaimedTask], serves: Callable[[str], bool], claims: Claims) -> None:
         self.pool = pool
-        self.lanes = Lanes(serves, executor)
+        self.lanes = Lanes(serves, executor, claims.bounds)
         self._claims = claims
         # A suspect alone in its process can harm no other task.
         self._which = claim.ALL if executor == PROCESS else claim.INNOCENT
@@ -48,11 +48,15 @@ class Intake:
 
         :param unbounded: whether to look below the lower bounds of the lanes as well.
         """
-        lanes = self.lanes.in_order(unbounded=unbounded)
+        lanes = self.lanes.in_order(unbounded=unbounded, whole=self._claims.are_whole())
         share = self.lanes.share(limit)
-        claimed = self._claims.take(
-            connection, lanes, per_lane=share, limit=limit, which=self._which, most_bytes=most_bytes
-        )
+        try:
+            claimed = self._claims.take(
+                connection, lanes, per_lane=share, limit=limit, which=self._which, most_bytes=most_bytes
+            )
+        except BaseException:
+            self.lanes.failed()
+            raise
         if claimed:
             self.lanes.claimed(claimed)
         return claimed
