@@ -70,7 +70,7 @@ DELETE FROM autotask_log WHERE id = ANY(ARRAY(
     CROSS JOIN LATERAL (
         SELECT id FROM autotask_log
         WHERE first_id = full_one.task_id AND last_id = full_one.task_id
-          AND left(text, length(full_one.mark)) = full_one.mark
+          AND left(text, length(full_one.mark)) = full_one.mark AND strpos(substr(text, 2), E'\\x01') = 0
         ORDER BY id LIMIT full_one.count
     ) AS piece
 ))
@@ -86,7 +86,7 @@ SELECT piece.id, part.lines
 FROM (
     SELECT id, text FROM autotask_log
     WHERE {AROUND.format(id="%(task_id)s::uuid")}
-      AND {{bound}} AND strpos(text, %(mark)s::text) > 0 ORDER BY id {{order}} LIMIT %(limit)s::integer
+      AND {{bound}} AND strpos(text, E'\\x01' || %(mark)s::text) > 0 ORDER BY id {{order}} LIMIT %(limit)s::integer
 ) AS piece
 CROSS JOIN LATERAL unnest(string_to_array(piece.text, E'\\x01')) WITH ORDINALITY AS part(lines, place)
 WHERE left(part.lines, length(%(mark)s::text)) = %(mark)s::text

@@ -6,7 +6,7 @@ import os
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -16,7 +16,7 @@ from autotask.setting_types import LogOptions
 from autotask.store import task_logs
 from autotask.texts.masks import LONGEST_TEXT
 from autotask.worker.log_pieces import MOST_LEFT, Attempt, Ended, Pieces
-from autotask.worker.log_text import SHORTEST_LINE, Heads, Said, merged, text_of, time_of, whole
+from autotask.worker.log_text import SHORTEST_LINE, Heads, Said, last_pieces, merged, text_of, time_of, whole
 
 logger = logging.getLogger("autotask.worker")
 
@@ -40,6 +40,8 @@ MOST_REMEMBERED = 2_000
 #: Seconds between two looks for lines that are too old, and between two pieces of them.
 PRUNE_EVERY = 600.0
 PAUSE = 0.05
+
+_Each = TypeVar("_Each")
 
 #: A head that no line has; see :attr:`LogBook._head`.
 _NO_HEAD = (-1.0, 0, "", 0, "")
@@ -89,12 +91,7 @@ class Lines:
 
     def take(self) -> list[Said]:
         """Return the lines that wait, which no longer wait."""
-        said, found = self.said, []
-        while said:
-            try:
-                found.append(said.popleft())
-            except IndexError:  # The task has forgotten some at this moment.
-                break
+        found = _drained(self.said)
         if self.is_mixed:
             found.sort(key=time_of)
             self.is_mixed = False
@@ -217,8 +214,11 @@ class LogBook:
         self._waiting += len(text)
         if self._waiting > self._hurry_at:
             self._hurry_at += MUCH
-            while self._waiting > MOST_LEFT and self._ended:
-                self._waiting -= len(self._ended.popleft()[2])
+            try:
+                while self._waiting > MOST_LEFT:
+                    self._waiting -= len(self._ended.popleft()[2])
+            except IndexError:  # The writer has just taken them.
+                self._waiting = 0
             self._hurry()
 
     def close(self) -> None:
@@ -230,15 +230,15 @@ class LogBook:
         self._masks = display.masks()
         now = time.monotonic()
         self._waiting, self._hurry_at = 0, MUCH
-        ended = [self._ended.popleft() for _ in range(len(self._ended))]
+        ended = _drained(self._ended)
         self._sort_strays(ended)
         self._take_here(now)
         for lines in self._elsewhere.values():
             self._pieces.add(lines, text_of(lines.take(), self._masks))
-        self._pieces.add_ended(ended)
-        self._pieces.store(connection)
         while len(self._elsewhere) > MOST_REMEMBERED:
             self._elsewhere.popitem(last=False)
+        self._pieces.add_ended(ended)
+        self._pieces.store(connection)
         if now >= self._prune_at:
             if task_logs.prune(connection, self._options.keep):
                 return PAUSE
@@ -287,7 +287,7 @@ class LogBook:
         """Give each line of an attempt elsewhere to those of its attempt, which may run here, or have just ended."""
         strays: dict[Attempt, list[Said]] = {}
         for waiting in (self._strays, self._long_strays):
-            for attempt, said in [waiting.popleft() for _ in range(len(waiting))]:
+            for attempt, said in _drained(waiting):
                 strays.setdefault(attempt, []).append(said)
         if not strays:
             return
@@ -302,7 +302,8 @@ class LogBook:
                 if lines.is_over:
                     self._late(lines)
             elif (place := places.get((id, number))) is not None:
-                ended[place] = (id, number, merged(ended[place][2], text_of(found, self._masks)))
+                text = merged(ended[place][2], text_of(found, self._masks))
+                ended[place] = (id, number, "".join(last_pieces(text, self._options.max, self._options.max)))
             else:
                 lines = self._elsewhere.setdefault(attempt, Lines(attempt, self._room, self))
                 self._elsewhere.move_to_end(attempt)
@@ -316,6 +317,7 @@ class LogBook:
             if not (is_due or lines.is_crowded or lines.is_over) or self._here.pop(context, None) is None:
                 continue
             is_over = context.is_over  # before we take its lines, so that these are all
+            lines.is_over = lines.is_over or is_over  # A thread may have begun them when its attempt had just ended.
             lines.is_crowded = False
             lines.room = self._room
             self._pieces.add(lines, text_of(lines.take(), self._masks))
@@ -327,3 +329,14 @@ def _line_of(attempt: Attempt, record: logging.LogRecord) -> Line:
     """Return the current text of a record, as much of it as is stored: its arguments may change later."""
     message = whole(record, record.getMessage())[: LONGEST_TEXT + 1]
     return Line(attempt, record.created, record.levelname, record.name, message)
+
+
+def _drained(waiting: deque[_Each]) -> list[_Each]:
+    """Take those that wait; other threads may add and forget some at the same time."""
+    found = []
+    for _ in range(len(waiting)):
+        try:
+            found.append(waiting.popleft())
+        except IndexError:  # A thread has forgotten the last of them.
+            break
+    return found

@@ -1,5 +1,6 @@
 """Discarding tasks that failed or were cancelled: their rows go away with all that belongs to them."""
 
+import threading
 import uuid
 
 import pytest
@@ -11,13 +12,19 @@ from autotask.handle import TaskHandle
 from autotask.models import Attempt, LogPiece, Result, Step
 from autotask.on_end import stored
 from autotask.store import task_logs
-from autotask.store.connection import current, execute
+from autotask.store.connection import current, execute, rows
+from autotask.store.discard import discard
 from autotask.task import State, new_id
 from autotask.tasks import delayed_task
+from tests.helpers import wait_until
 from tests.integration.admin.pages import ended
 from tests.integration.commands.command import manage
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+#: How many statements wait for a transaction.
+WAITS = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
 
 @delayed_task
@@ -94,6 +101,30 @@ def test_lines_in_the_same_piece_of_the_log_are_left_to_the_others():
     assert task_logs.lines(current(), last) == f"{last} 1\n{last} 2\n" * 2
     acts.discard([last])
     assert not LogPiece.objects.exists()
+
+
+def test_two_who_discard_tasks_of_the_same_piece_leave_lines_of_neither(other_connection):
+    # Given
+    first, second, third = sorted((ended(State.ERROR).id for _ in range(3)), key=lambda id: id.int)
+    text = "".join(task_logs.marked(id.int, 1, f"{id}\n") for id in (first, second, third))
+    task_logs.write(current(), [task_logs.NewPiece(first, third, text)])
+    execute(other_connection, "BEGIN")
+    assert discard(other_connection, [first]) == [first]
+    # When
+    found: list[list[uuid.UUID]] = []
+
+    def discard_second() -> None:
+        found.append(discard(current(), [second]))
+        current().close()
+
+    waiting = threading.Thread(target=discard_second)
+    waiting.start()
+    wait_until(lambda: rows(current(), WAITS) == [(1,)], what="the second to wait for the first")
+    execute(other_connection, "COMMIT")
+    waiting.join()
+    # Then
+    assert found == [[second]]
+    assert [task_logs.lines(current(), id) for id in (first, second, third)] == ["", "", f"{third}\n"]
 
 
 def test_what_is_still_to_be_mailed_is_kept():

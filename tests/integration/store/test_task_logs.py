@@ -66,3 +66,16 @@ def test_an_id_of_any_kind_has_lines(number):
     id = uuid.UUID(int=number)
     task_logs.write(current(), [task_logs.alone(id, 1, "one\n")])
     assert task_logs.lines(current(), id) == "one\n"
+
+
+def test_lines_of_others_that_name_a_task_hide_none_of_its_own():
+    ids = new_ids(3)
+    for _ in range(task_logs.SOME_PIECES + 1):
+        text = marked(ids[0].int, 1, f"waits for {ids[1].hex} \n") + marked(ids[2].int, 1, "x\n")
+        task_logs.write(current(), [NewPiece(ids[0], ids[2], text)])
+    task_logs.write(current(), [task_logs.alone(ids[1], 1, "one\n")])
+    assert "".join(task_logs.each_piece(current(), ids[1])) == "one\n"
+    for _ in range(task_logs.SOME_PIECES + 1):
+        text = marked(ids[0].int, 1, f"waits for {ids[1].hex} \n") + marked(ids[2].int, 1, "x\n")
+        task_logs.write(current(), [NewPiece(ids[0], ids[2], text)])
+    assert task_logs.last_lines(current(), ids[1], 10) == "one\n"

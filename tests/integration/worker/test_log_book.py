@@ -9,6 +9,7 @@ import threading
 import time
 import tracemalloc
 import uuid
+from collections import deque
 
 import pytest
 from django.db import DatabaseError, transaction
@@ -462,3 +463,90 @@ def test_no_line_is_lost_that_a_thread_logs_while_its_attempt_ends(transactional
     # Then
     assert [len(task_logs.lines(current(), context.id).splitlines()) for context in contexts] == [6] * len(contexts)
     assert not book._here
+
+
+def test_a_thread_that_logs_first_while_its_attempt_ends_loses_no_later_line(transactional_db):
+    # Given: the attempt has logged nothing itself, and ends while its thread begins
+    book, context = LogBook(LogOptions(), lambda: None), TaskContext(uuid.uuid4(), "shop.restock", fence=1)
+    context.report_to(lambda progress: None)
+    lines = book._begin(context)
+    context.close()
+    context.lines = lines
+    # When
+    for number in range(3):
+        book.say(context, float(number), logging.INFO, "shop", str(number))
+        book.close()
+        book.run_once(current())
+    book.run_once(current())
+    # Then
+    assert len(task_logs.lines(current(), context.id).splitlines()) == 3
+
+
+def test_lines_that_a_thread_adds_to_an_attempt_that_has_just_ended_are_no_more_than_it_may_have(transactional_db):
+    # Given
+    book, context = LogBook(LogOptions(max=2000), lambda: None), TaskContext(uuid.uuid4(), "shop.restock", fence=1)
+    context.report_to(lambda progress: None)
+    book.say(context, 0.0, logging.INFO, "shop", "first")
+    for number in range(1, 1000):
+        book.put(Line((context.id, 1), float(number), "INFO", "shop", str(number)))
+    # When
+    context.close()
+    book.run_once(current())
+    # Then
+    text = task_logs.lines(current(), context.id)
+    assert 1000 < len(text) <= 2000 and text.endswith(" - 999\n")
+
+
+def test_a_late_thread_takes_no_lines_of_another_attempt(transactional_db):
+    # Given: the only two attempts that ended in this second are of one task
+    book, id = LogBook(LogOptions(max=2000), lambda: None), uuid.uuid4()
+    for attempt in (1, 2):
+        context = TaskContext(id, "shop.restock", attempt, fence=attempt)
+        context.report_to(lambda progress: None)
+        book.say(context, 0.0, logging.INFO, "shop", "said")
+        context.close()
+    book.run_once(current())
+    # When
+    for number in range(200):
+        book.put(Line((id, 1), float(number), "INFO", "shop", "x" * 50))
+        book.run_once(current())
+    # Then
+    assert task_logs.lines(current(), id, 2).endswith(" - said\n")
+    assert len(task_logs.lines(current(), id, 1)) <= 2100
+
+
+class Taken(deque):
+    """Lines that another thread takes just when they are taken."""
+
+    def popleft(self):
+        self.clear()
+        return super().popleft()
+
+
+def test_threads_that_take_the_same_lines_harm_neither_the_attempt_nor_the_writer(transactional_db, monkeypatch):
+    # Given: more of them than may wait
+    monkeypatch.setattr(module, "MOST_LEFT", 200)
+    monkeypatch.setattr(module, "MUCH", 100)
+    book = LogBook(LogOptions(), lambda: None)
+    book._ended = Taken()
+    # When
+    for id in new_ids(9):
+        context = TaskContext(id, "shop.restock", fence=1)
+        context.report_to(lambda progress: None)
+        book.say(context, 0.0, logging.INFO, "shop", "x" * 50)
+        context.close()
+    # Then
+    book.run_once(current())
+    assert not book._ended
+
+
+def test_attempts_elsewhere_are_forgotten_although_nothing_can_be_stored(transactional_db, monkeypatch):
+    monkeypatch.setattr(module, "MOST_REMEMBERED", 10)
+    book = LogBook(LogOptions(), lambda: None)
+    for _ in range(3):
+        for _ in range(20):
+            book.put(Line((uuid.uuid4(), 1), 0.0, "INFO", "shop", "said"))
+        with transaction.atomic(), pytest.raises(DatabaseError):
+            execute(current(), "SET LOCAL transaction_read_only = on")
+            book.run_once(current())
+    assert len(book._elsewhere) == 10
