@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar, overload
 
@@ -38,7 +38,9 @@ KEEPALIVE = {
 #: that is wrong. SKIP LOCKED passes over what others have changed only in READ COMMITTED
 #: (findings/skip_locked_raises_where_a_row_has_changed.sh). Its sessions may be idle forever, since some of them only listen.
 #: To compile a statement (JIT) would take a hundred times as long as to run it: PostgreSQL goes by the number of rows that it
-#: expects, and where many tasks wait, it expects too many. Arrays of parameters have NULL for None.
+#: expects, and where many tasks wait, it expects too many. For prepared statements it expects ten items in an array that it does
+#: not know, and would plan the largest ones again each time, which takes longer than running them. Arrays of parameters have NULL
+#: for None.
 SESSION = (
     ("statement_timeout", "10s", 0),
     ("lock_timeout", "%(lock_timeout)s", 0),
@@ -47,12 +49,9 @@ SESSION = (
     ("idle_session_timeout", "0", 140000),
     ("transaction_timeout", "0", 170000),
     ("jit", "off", 110000),
+    ("plan_cache_mode", "force_generic_plan", 120000),
     ("array_nulls", "on", 0),
 )
-
-#: The same for the session that records outcomes: PostgreSQL expects ten items in an array that it does not know, and would
-#: plan its largest statements again for each batch, which takes longer than running them.
-GENERIC_PLANS = (("plan_cache_mode", "force_generic_plan", 120000),)
 
 #: Seconds after which a process that waits for results tries the pooler again.
 TRY_AGAIN = 600.0
@@ -87,14 +86,13 @@ def current() -> BaseDatabaseWrapper:
     return connection
 
 
-def dedicated(role: str, lock_timeout: float = 3.0, session: Sequence[tuple[str, str, int]] = ()) -> "Dedicated":
+def dedicated(role: str, lock_timeout: float = 3.0) -> "Dedicated":
     """Return a connection for one thread of a worker, opened at its first statement.
 
     :param role: its purpose, shown in ``pg_stat_activity``.
     :param lock_timeout: seconds after which a statement gives up waiting for a lock.
-    :param session: further settings of its session, as in :data:`SESSION`.
     """
-    return Dedicated(role, lock_timeout, session)
+    return Dedicated(role, lock_timeout)
 
 
 class Dedicated:
@@ -105,9 +103,8 @@ class Dedicated:
     :ivar pooled: whether a pooler is in front of the server.
     """
 
-    def __init__(self, role: str, lock_timeout: float, session: Sequence[tuple[str, str, int]]) -> None:
+    def __init__(self, role: str, lock_timeout: float) -> None:
         self.role = role
-        self._session = (*SESSION, *session)
         self._lock_timeout = lock_timeout
         base = current().settings_dict
         options = {**KEEPALIVE, "application_name": f"autotask {role}", **base.get("OPTIONS", {})}
@@ -201,7 +198,7 @@ class Dedicated:
         """Set the session up in one statement, if the condition is true; return whether it is."""
         version = wrapper.connection.info.server_version
         values = ", ".join(
-            f"set_config('{name}', '{value}', false)" for name, value, since in self._session if version >= since
+            f"set_config('{name}', '{value}', false)" for name, value, since in SESSION if version >= since
         )
         sql = f"SELECT {values} {condition}" % {"lock_timeout": f"{self._lock_timeout * 1000:.0f}ms"}
         is_set = bool(rows(wrapper, sql))

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -98,8 +99,10 @@ gone AS (
 SELECT t.gate, {claim.FIELDS.replace(_FLOW, "NULLIF(t.flow, leader.flow)::text")}
 FROM made CROSS JOIN LATERAL unnest(made.ids) WITH ORDINALITY AS u(id, place) JOIN gone t USING (id)
 JOIN unnest(%(gates)s::text[], %(flows)s::jsonb[]) AS leader(gate, flow) USING (gate)
-ORDER BY number, place
 """
+
+#: In the row of a follower. Their fences are in the order of their gate; the server takes three times as long to sort them.
+_FENCE = itemgetter(1 + ClaimedTask._fields.index("fence"))
 
 
 def follow(
@@ -127,6 +130,6 @@ def follow(
     }
     found: dict[str, list[ClaimedTask]] = {each.gate: [] for each in wanted}
     flows = {each.gate: each.flow for each in wanted}
-    for gate, *row, flow in prepared_rows(connection, FOLLOW, params):
+    for gate, *row, flow in sorted(prepared_rows(connection, FOLLOW, params), key=_FENCE):
         found[gate].append(claim.record((*row, flow or flows[gate]), worker_id))
     return found

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from autotask.store import finish, model_rows
-from autotask.store.connection import GENERIC_PLANS, dedicated
+from autotask.store.connection import dedicated
 from autotask.store.errors import Trouble, is_locked, trouble_of
 from autotask.store.finish import Outcome
 from autotask.store.isolation import Isolation
@@ -89,7 +89,7 @@ class Recorder:
         self.records: queue.SimpleQueue[tuple[Record, int] | None] = queue.SimpleQueue()
         #: Records to write after the others, which do not wait for them.
         self._later: deque[tuple[Record, int]] = deque()
-        self.connection = dedicated("recorder", LOCK_TIMEOUT, GENERIC_PLANS)
+        self.connection = dedicated("recorder", LOCK_TIMEOUT)
         self._gates = gates
         self._writes = Writes(
             *(lambda: self.connection.wrapper, reporter, unknown_tasks, gates, self.followers),

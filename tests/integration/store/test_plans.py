@@ -18,7 +18,9 @@ from autotask.store import (
     expiring,
     find,
     finish,
+    follow,
     forgotten,
+    gates,
     gates_read,
     gauges,
     many,
@@ -42,6 +44,8 @@ from autotask.store import (
 from autotask.store.claim import Lane
 from autotask.store.connection import current, execute, rows
 from autotask.store.finish import Outcome
+from autotask.store.follow import Wanted
+from autotask.store.gates import Present
 from autotask.store.situation import read_situation
 from autotask.task import ClaimedTask, State
 from tests.integration.store import crowd
@@ -152,6 +156,8 @@ ON_END = on_end.stored(["a@example.org"], None)
 #: The index of what may be claimed. It is full of dead entries: who ends tasks need not look at it.
 READY = "autotask_ready_pkey"
 
+WANTED = [Wanted(SATURATED.key, 20, SATURATED.most)]
+
 LANES = [Lane("urgent", 100), Lane("mail", 10), Lane("nothing", 5), Lane("default", 0), Lane("mail", 0)]
 
 #: Whatever the planner knows: with no statistics at all as after an upgrade of the server, and with wrong ones.
@@ -175,6 +181,19 @@ ACTS = {
         READY,
         300,  # They are read past, by the row.
         result=10,
+    ),
+    "claim followers": Act(
+        lambda c: len(follow.follow(current(), c.worker, WANTED, queues=["default"], slots={})[SATURATED.key]),
+        "autotask_held",
+        800,
+        result=20,
+    ),
+    "admit to a full limit": Act(
+        lambda c: gates.admit(current(), Present(), room={}).ready,
+        "autotask_held",
+        800,
+        before=lambda c: gates.mark(current(), [SATURATED.key]),
+        result=0,
     ),
     "find lanes": Act(lambda c: claim.find_lanes(current()), READY, 40),
     "find lanes with unknown names": Act(
@@ -459,7 +478,7 @@ def test_a_task_is_explained_from_indexes(crowded):
 REPEATED = {
     name: act
     for name, act in ACTS.items()
-    if name.startswith(("claim", "find lanes", "promote", "end one", "end a few", "end two hundred"))
+    if name.startswith(("claim", "admit", "find lanes", "promote", "end one", "end a few", "end two hundred"))
 }
 
 

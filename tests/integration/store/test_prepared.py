@@ -56,6 +56,21 @@ def test_what_comes_seldom_is_not_prepared(own):
     assert names(own.wrapper) == set()
 
 
+def test_a_small_claim_is_not_planned_again_each_time(own):
+    # Given: of ten lanes in an array PostgreSQL would expect more rows than it finds, and make a plan for each array
+    worker = sign_on()
+    put(count=60)
+    lanes = [BoundedLane(Lane("default", 0), None)]
+
+    # When
+    claims = [claim.claim(own.wrapper, worker, lanes, per_lane=5, limit=5) for _ in range(12)]
+
+    # Then
+    assert [len(tasks) for tasks in claims] == [5] * 12
+    planned = rows(own.wrapper, "SELECT generic_plans, custom_plans FROM pg_prepared_statements")
+    assert planned == [(12 - prepared.OFTEN + 1, 0)]
+
+
 def test_nothing_is_prepared_on_the_connections_of_the_application():
     for _ in range(2 * prepared.OFTEN):
         assert prepared_rows(current(), "SELECT 1") == [(1,)]
