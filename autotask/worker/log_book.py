@@ -16,7 +16,7 @@ from autotask.setting_types import LogOptions
 from autotask.store import task_logs
 from autotask.texts.masks import LONGEST_TEXT
 from autotask.worker.log_pieces import MOST_LEFT, Attempt, Ended, Pieces
-from autotask.worker.log_text import SHORTEST_LINE, Heads, Said, last_pieces, merged, text_of, time_of, whole
+from autotask.worker.log_text import SHORTEST_LINE, Heads, Said, last_of, merged, text_of, time_of, whole
 
 logger = logging.getLogger("autotask.worker")
 
@@ -74,10 +74,12 @@ class Lines:
     :ivar sizes: the bytes of the pieces that are stored already, oldest first; None: there are none but of ended attempts.
     """
 
-    __slots__ = ("_book", "attempt", "is_crowded", "is_mixed", "is_over", "room", "said", "sizes")
+    __slots__ = ("_book", "_turn", "attempt", "is_crowded", "is_mixed", "is_over", "room", "said", "sizes")
 
     def __init__(self, attempt: Attempt, room: int, book: "LogBook") -> None:
         self._book = book
+        #: The thread of the attempt or the writer gets the item, and then makes the text.
+        self._turn = [None]
         self.attempt = attempt
         self.said: deque[Said] = deque()
         self.room = room
@@ -88,6 +90,18 @@ class Lines:
         """Have them stored: the attempt is over."""
         self.is_over = True
         self._book.ended(context, self)
+
+    def claim(self) -> bool:
+        """Return whether the caller may make the text; nobody else may until :meth:`release`."""
+        try:
+            self._turn.pop()
+        except IndexError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Let others make the text."""
+        self._turn.append(None)
 
     def take(self) -> list[Said]:
         """Return the lines that wait, which no longer wait."""
@@ -150,7 +164,7 @@ class LogBook:
         self._heads = Heads()
         #: The head of the last line, and what it is made of: most lines of the next millisecond have the same.
         self._head: tuple[float, int, str, int, str] = _NO_HEAD
-        #: Those of attempts that run in this process. Who takes them out may take their lines.
+        #: Those of attempts that run in this process.
         self._here: dict[TaskContext, Lines] = {}
         #: Those of attempts that have ended, and about their characters.
         self._ended: deque[Ended] = deque()
@@ -199,26 +213,25 @@ class LogBook:
 
     def ended(self, context: TaskContext, lines: Lines) -> None:
         """Have the lines of an attempt stored that is over, and was begun by :meth:`say`."""
-        if self._here.pop(context, None) is None:
+        if self._here.get(context) is not lines or not lines.claim():
             return  # The writer has them, and looks at them again.
-        if lines.sizes is not None or lines.room < self._room - self._pieces.size:
-            self._here[context] = lines  # It has pieces of its own.
+        if lines.sizes is not None:
+            lines.release()  # It has pieces of its own.
             return
+        self._here.pop(context, None)
         id, attempt = lines.attempt
         try:
-            text = text_of(lines.take(), self._masks)
+            text = last_of(text_of(lines.take(), self._masks), self._options.max)
         except Exception:  # whatever it is: the outcome of the task does not depend on its lines
             logger.exception("The lines of task %s, attempt %d are lost", id, attempt)
             return
         self._ended.append((id.int, attempt, text))
         self._waiting += len(text)
         if self._waiting > self._hurry_at:
-            self._hurry_at += MUCH
-            try:
+            with contextlib.suppress(IndexError):  # The writer takes them at this moment.
                 while self._waiting > MOST_LEFT:
                     self._waiting -= len(self._ended.popleft()[2])
-            except IndexError:  # The writer has just taken them.
-                self._waiting = 0
+            self._hurry_at = self._waiting + MUCH
             self._hurry()
 
     def close(self) -> None:
@@ -250,6 +263,7 @@ class LogBook:
         if context.is_over:
             lines.is_over = True
             return lines
+        # Other threads of the attempt get the same.
         return self._here.setdefault(context, lines)
 
     def _new_head(self, created: float, level: int, logger: str, attempt: int) -> str:
@@ -299,11 +313,13 @@ class LogBook:
             if (lines := here.get(attempt)) is not None:
                 lines.is_mixed = True
                 lines.said.extend(found)
-                if lines.is_over:
-                    self._late(lines)
+                if not lines.claim():
+                    self._late(lines)  # The thread of the attempt may have taken the others just before.
+                    continue
+                lines.release()  # A text that is made from now on has these, too.
             elif (place := places.get((id, number))) is not None:
                 text = merged(ended[place][2], text_of(found, self._masks))
-                ended[place] = (id, number, "".join(last_pieces(text, self._options.max, self._options.max)))
+                ended[place] = (id, number, last_of(text, self._options.max))
             else:
                 lines = self._elsewhere.setdefault(attempt, Lines(attempt, self._room, self))
                 self._elsewhere.move_to_end(attempt)
@@ -314,15 +330,17 @@ class LogBook:
         if is_due := now >= self._look_at:
             self._look_at = now + EVERY
         for context, lines in list(self._here.items()):
-            if not (is_due or lines.is_crowded or lines.is_over) or self._here.pop(context, None) is None:
+            if not (is_due or lines.is_crowded or lines.is_over) or not lines.claim():
                 continue
-            is_over = context.is_over  # before we take its lines, so that these are all
-            lines.is_over = lines.is_over or is_over  # A thread may have begun them when its attempt had just ended.
+            if is_over := context.is_over:
+                lines.is_over = True  # before its lines are taken: those who add some later see it
             lines.is_crowded = False
             lines.room = self._room
             self._pieces.add(lines, text_of(lines.take(), self._masks))
-            if not is_over:
-                self._here[context] = lines
+            if is_over:
+                self._here.pop(context, None)
+            else:
+                lines.release()
 
 
 def _line_of(attempt: Attempt, record: logging.LogRecord) -> Line:

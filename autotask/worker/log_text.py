@@ -97,6 +97,12 @@ def size_of(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode(errors="replace"))
 
 
+def last_of(text: str, most: int) -> str:
+    """Return the last lines of a text, of at most *most* bytes."""
+    # No character has more than four.
+    return text if 4 * len(text) <= most or size_of(text) <= most else "".join(last_pieces(text, most, most))
+
+
 def last_pieces(text: str, size: int, most: int) -> list[str]:
     """Return the last lines of a text, in pieces.
 

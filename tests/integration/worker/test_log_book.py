@@ -410,6 +410,39 @@ def test_attempts_that_end_together_share_a_row_and_each_task_has_its_own_lines(
     assert task_logs.lines(current(), new_ids(1)[0]) == ""
 
 
+def test_an_attempt_that_ends_with_more_than_it_may_have_keeps_its_last_lines(transactional_db):
+    # Given
+    book, context = LogBook(LogOptions(max=2000), lambda: None), TaskContext(uuid.uuid4(), "shop.restock", fence=1)
+    context.report_to(lambda progress: None)
+    for number in range(100):
+        book.say(context, 0.0, logging.INFO, "shop", f"Zürich {number}")
+    # When
+    context.close()
+    book.run_once(current())
+    # Then
+    said = task_logs.lines(current(), context.id)
+    assert said.endswith("Zürich 99\n") and 1800 < len(said.encode()) <= 2000
+    assert not book._here
+
+
+def test_attempts_that_have_ended_are_bounded_by_bytes_until_they_are_stored(transactional_db, monkeypatch):
+    # Given
+    monkeypatch.setattr(module, "MUCH", 10_000)
+    monkeypatch.setattr(module, "MOST_LEFT", 100_000)
+    hurried: list[bool] = []
+    book, ids = LogBook(LogOptions(), lambda: hurried.append(True)), new_ids(1000)
+    # When
+    for id in ids:
+        context = TaskContext(id, "shop.restock", fence=1)
+        context.report_to(lambda progress: None)
+        book.say(context, 0.0, logging.INFO, "shop", "x" * 1000)
+        context.close()
+    # Then
+    assert len(book._ended) < 120 and len(hurried) > 50
+    book.run_once(current())
+    assert task_logs.lines(current(), ids[-1]) and not task_logs.lines(current(), ids[0])
+
+
 def test_lines_that_cannot_be_made_a_text_harm_no_attempt(transactional_db, monkeypatch, caplog):
     # Given
     book, context = LogBook(LogOptions(), lambda: None), TaskContext(uuid.uuid4(), "shop.restock", fence=1)
