@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from autotask.store import claim, claims, finish
 from autotask.store.claim import Lane
-from autotask.store.connection import GENERIC_PLANS, dedicated
+from autotask.store.connection import dedicated
 from autotask.store.finish import Outcome
 from autotask.task import DEFAULT_QUEUE, THREAD, ClaimedTask, State
 from autotask.worker import bounds
@@ -44,7 +44,7 @@ class _Light:
     """A light worker: two sessions, and nothing between a claim and its outcomes."""
 
     def __init__(self) -> None:
-        self._claiming, self._recording = dedicated("claim"), dedicated("recorder", session=GENERIC_PLANS)
+        self._claiming, self._recording = dedicated("claim"), dedicated("recorder")
         registration = Registration(WorkerOptions(), ())
         registration.sign_on(self._claiming.wrapper)
         parts: Any = None, lambda queue: True, Claims(registration, UnknownTasks(), Paused())
