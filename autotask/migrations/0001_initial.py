@@ -635,7 +635,15 @@ class Migration(migrations.Migration):
             options={
                 "db_table": "autotask_log",
                 "default_permissions": (),
-                "indexes": [models.Index(models.F("first_id"), models.F("last_id"), name="autotask_log_of_tasks")],
+                "indexes": [
+                    models.Index(models.F("first_id"), models.F("last_id"), name="autotask_log_of_tasks"),
+                    models.Index(
+                        models.F("first_id"),
+                        models.F("last_id"),
+                        name="autotask_log_shared",
+                        condition=models.Q(first_id__lt=models.F("last_id")),
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(

@@ -42,7 +42,12 @@ class LogPiece(models.Model):
     class Meta:
         db_table = "autotask_log"
         default_permissions = ()
-        indexes = [models.Index("first_id", "last_id", name="autotask_log_of_tasks")]
+        indexes = [
+            models.Index("first_id", "last_id", name="autotask_log_of_tasks"),
+            models.Index(
+                "first_id", "last_id", name="autotask_log_shared", condition=models.Q(first_id__lt=models.F("last_id"))
+            ),
+        ]
 
 
 class Step(models.Model):

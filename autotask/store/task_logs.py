@@ -76,25 +76,28 @@ DELETE FROM autotask_log WHERE id = ANY(ARRAY(
 ))
 """
 
-# The pieces that may have lines of a task: those whose ids differ from its own in no more than the last SAME_TIME bits.
+# The pieces that may have lines of a task: its own, and shared ones whose ids differ from its own in no more than the last
+# SAME_TIME bits. A bulk may have a million tasks with pieces of their own in these seconds, so shared ones have an index.
 AROUND = """
-first_id BETWEEN (left({id}::text, 10) || '000-0000-0000-000000000000')::uuid AND {id} AND last_id >= {id}
+(first_id = {id} OR first_id < last_id
+ AND first_id BETWEEN (left({id}::text, 10) || '000-0000-0000-000000000000')::uuid AND {id} AND last_id >= {id})
 """
 
+# With "id + 0", PostgreSQL does not search all pieces by their ids, where it expects many of this task.
 _READ = f"""
 SELECT piece.id, part.lines
 FROM (
     SELECT id, text FROM autotask_log
     WHERE {AROUND.format(id="%(task_id)s::uuid")}
-      AND {{bound}} AND strpos(text, E'\\x01' || %(mark)s::text) > 0 ORDER BY id {{order}} LIMIT %(limit)s::integer
+      AND {{bound}} AND strpos(text, E'\\x01' || %(mark)s::text) > 0 ORDER BY id + 0 {{order}} LIMIT %(limit)s::integer
 ) AS piece
 CROSS JOIN LATERAL unnest(string_to_array(piece.text, E'\\x01')) WITH ORDINALITY AS part(lines, place)
 WHERE left(part.lines, length(%(mark)s::text)) = %(mark)s::text
 ORDER BY piece.id, part.place
 """
 
-READ_ON = _READ.format(bound="id > %(after)s::bigint", order="")
-READ_BACK = _READ.format(bound="id < %(before)s::bigint", order="DESC")
+READ_ON = _READ.format(bound="id + 0 > %(after)s::bigint", order="")
+READ_BACK = _READ.format(bound="id + 0 < %(before)s::bigint", order="DESC")
 
 # Older pieces have smaller ids, or nearly so, which saves an index on their time. A line that is a little too early for their
 # order waits for the next look.

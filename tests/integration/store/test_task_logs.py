@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from autotask.store import task_logs
-from autotask.store.connection import current, execute
+from autotask.store.connection import current, execute, rows
 from autotask.store.task_logs import NewPiece, marked
 from autotask.task import new_ids
 from tests.integration.store.plans import explained
@@ -17,6 +17,13 @@ MANY = """
 INSERT INTO autotask_log (first_id, last_id, at, text)
 SELECT id_of(n), id_of(n + 1), now(), E'\\x01' || replace(id_of(n)::text, '-', '') || E' 1\\n' || repeat(E'a line\\n', 100)
 FROM generate_series(1, 20000) AS n
+"""
+
+BULK = """
+INSERT INTO autotask_log (first_id, last_id, at, text)
+SELECT id, id, now(), E'\\x01' || replace(id::text, '-', '') || E' 1\\na line\\n' FROM (
+    SELECT ('01938000000770008000' || lpad(to_hex(n), 12, '0'))::uuid AS id FROM generate_series(1, 50000) AS n
+) AS task
 """
 
 _ID_OF = """
@@ -45,7 +52,29 @@ def test_the_lines_of_a_task_are_found_by_its_id(is_analysed):
     assert found == last == "a line\n" * 100 and nothing == ""
     assert len(plans) == 3
     for plan in plans:
-        assert plan.indexes == {"autotask_log_of_tasks"} and plan.buffers < 50 and plan.discarded < 10
+        assert (
+            plan.indexes == {"autotask_log_of_tasks", "autotask_log_shared"}
+            and plan.buffers < 50
+            and plan.discarded < 10
+        )
+
+
+@pytest.mark.parametrize("is_analysed", [False, True])
+def test_the_lines_of_a_task_are_found_among_those_of_a_bulk_that_runs_longer(is_analysed):
+    # Given: pieces of one task each, all enqueued within the same seconds, and some that are shared
+    execute(current(), _ID_OF)
+    execute(current(), BULK)
+    execute(current(), MANY.replace("id_of", "pg_temp.id_of").replace("20000", "100"))
+    if is_analysed:
+        execute(current(), "ANALYZE autotask_log")
+    [(id,)] = rows(current(), "SELECT first_id FROM autotask_log WHERE first_id = last_id OFFSET 40000 LIMIT 1")
+    # When
+    with explained(current()) as plans:
+        found = [task_logs.lines(current(), id), task_logs.last_lines(current(), id, 1000)]
+    # Then
+    assert found == ["a line\n"] * 2
+    for plan in plans:
+        assert plan.indexes == {"autotask_log_of_tasks", "autotask_log_shared"} and plan.buffers < 50
 
 
 def test_a_task_has_its_own_lines_of_a_piece_in_their_order():
