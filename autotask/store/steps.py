@@ -193,11 +193,11 @@ def advance(
         "id": arrays.uuids([step.id for step in steps]),
         "fence": arrays.numbers([step.fence for step in steps]),
         "number": arrays.numbers([step.number for step in steps]),
-        "value": arrays.binaries([step.value for step in steps]),
+        "value": arrays.unless_none(arrays.binaries, [step.value for step in steps]),
         "seconds": arrays.numbers([step.seconds for step in steps]),
         "ended_ago": arrays.numbers([now - step.ended_at for step in steps]),
         "delay": arrays.numbers([step.delay for step in steps]),
-        "executor": arrays.texts([step.executor for step in steps]),
+        "executor": arrays.unless_none(arrays.texts, [step.executor for step in steps]),
     }
     sql = ADVANCE if table is None else f"{_ADVANCE}{model_rows.stepped(table, 'ended')}{_ADVANCED}"
     run = prepared_rows if len(steps) <= FEW else rows

@@ -9,7 +9,7 @@ from autotask.exceptions import RowBusy
 from autotask.models import Step
 from autotask.store import isolation, model_rows, prune, rescue, steps
 from autotask.store.connection import current, execute, rows
-from autotask.task import CANCELLED, DONE, ERROR, State
+from autotask.task import CANCELLED, DONE, ERROR, THREAD, State
 from autotask.worker import mender, rows_of_tasks
 from autotask.worker.mender import Mender
 from tests.gates import gate
@@ -288,6 +288,24 @@ def test_a_remote_task_that_is_to_be_cancelled_waits_for_a_worker_and_not_for_a_
     assert steps.advance(current(), [end], now=0.0) == 1
     task = waiting(RemoteTask).get()
     assert (task.state, task.executor) == (State.READY, "thread")
+
+
+def test_a_step_stays_in_its_pool_in_a_session_for_which_null_in_an_array_is_a_text():
+    # Given: as in that of a site, which an atomic step uses
+    row = StepTask.objects.create()
+    end = steps.StepEnd(row.task_id, let_run(row.task_id), 1, None, 0.1, 0.0)
+    execute(current(), "SET array_nulls = off")
+
+    # When
+    try:
+        assert steps.advance(current(), [end], now=0.0) == 1
+    finally:
+        execute(current(), "RESET array_nulls")
+
+    # Then
+    task = waiting(StepTask).get()
+    assert (task.state, task.executor) == (State.READY, THREAD)
+    assert Step.objects.get().value is None
 
 
 def test_a_row_whose_task_ended_under_a_former_name_of_its_model_is_written():
