@@ -124,11 +124,16 @@ def _cpu_seconds() -> float:
 
 def _pages_of_tasks() -> dict[str, str]:
     from autotask.models import Result, Task
+    from autotask.store import causes
     from autotask.task import State
 
     waiting = Task.objects.filter(state=State.READY).order_by("queue", "priority", "executor", "ready_at")[0]
     failed = Result.objects.filter(state=State.ERROR).order_by("-id")[0]
-    return {"a task that waits": f"{LIST}{waiting.id}/change/", "a task that failed": f"{LIST}{failed.id}/change/"}
+    return {
+        "a task that waits": f"{LIST}{waiting.id}/change/",
+        "a task that failed": f"{LIST}{failed.id}/change/",
+        "act on all of a cause": f"{LIST}all/?cause={causes.key(failed.name, failed.error_message)}",
+    }
 
 
 def _measured(client: Any, address: str, headers: dict[str, str], requests: int) -> tuple[list[float], float, int, int]:
