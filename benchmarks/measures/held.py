@@ -6,9 +6,8 @@ from benchmarks.session import Figures
 
 def _take(bench: Bench) -> dict[str, float]:
     def drain(prefill: str) -> Figures:
-        # Longer than other drains: how long the disk takes just then differs more than what is looked for. The tasks to drain
-        # are stored first: later ones would fill the gaps that wider rows have left in pages, one in each, on one side only.
-        return bench.run("drain", tasks=3 * bench.scale.tasks, prefill=prefill, rows=bench.scale.rows, younger=True)
+        # Longer than other drains: how long the disk takes just then differs more than what is looked for.
+        return bench.run("drain", tasks=3 * bench.scale.tasks, prefill=prefill, rows=bench.scale.rows)
 
     # The same bytes in both databases, as large a copy and as long a vacuum before each drain: after these, each wait for the
     # disk may take twice as long. Before and after: a machine that slows down meanwhile must not look like the cost of held tasks.
