@@ -19,7 +19,7 @@ CHOICES: tuple[tuple[LimitGate, ...], ...] = ((), (A,), (B,), (A, B))
 class Task:
     """A task in the model.
 
-    :ivar turn: its place among the ready tasks; 0: it was claimed from its gate.
+    :ivar turn: its place among the ready tasks, where a follower counts from its claim on.
     :ivar gates: that it has to pass.
     :ivar passed: how many of them it has passed; None without gates.
     """

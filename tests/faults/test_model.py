@@ -59,13 +59,13 @@ WORTH = (
     *("requeue done", "requeue refused", "pruning", "rescue", "end by a rescue", "no burial of oneself"),
     *("handed over", "handed over to a dead worker"),
     *("beat after the lease", "new identity", "end under the next claim", "retry under the next claim"),
-    *("hold", "admission", "admission to the next gate", "slot handed on", "nobody to hand a slot on to"),
-    *("slots given up by a rescue", "slots kept by a rescue", "held again", "pause of a limit", "claim of followers"),
+    *("hold", "admission", "admission to the next gate", "nobody to hand a slot on to"),
+    *("slots given up by a rescue", "slots kept by a rescue", "pause of a limit", "claim of followers"),
     "followers held again",
 )
 
 #: Those that only long runs can be sure to have.
-RARE = ("slots given up by a retry", "slot inherited")
+RARE = ("slots given up by a retry", "slot inherited", "slot handed on", "held again")
 
 WAITING = (State.SCHEDULED, State.READY, State.HELD)
 
@@ -230,10 +230,11 @@ class Model(RuleBasedStateMachine):
         found = follow.follow(current(), self.names[name], wanted, queues=["default"], slots={})[gate.key]
         assert [t.id for t in found] == [t.id for t in expected]
         self.reached["claim of followers"] += bool(found)
+        turns = self._order([got.id for got in found])
         for got in found:
             known = self.tasks[got.id]
-            claimed = replace(known, state=State.RUNNING, attempt=known.attempt + 1, fence=got.fence, turn=0)
-            self.tasks[got.id] = replace(claimed, worker=str(self.names[name]))
+            claimed = replace(known, state=State.RUNNING, attempt=known.attempt + 1, fence=got.fence)
+            self.tasks[got.id] = replace(claimed, worker=str(self.names[name]), turn=turns[got.id])
             self.claims.append(Claim(got.id, got.fence))
 
     @precondition(lambda self: len(self.tasks) < 6)
@@ -339,7 +340,7 @@ class Model(RuleBasedStateMachine):
     def _put_back(self, known, turns):
         """A task is ready again, in its former turn unless it was lost, or waits at its gate again if it had no slot."""
         state = State.HELD if known.waits_again else State.READY
-        keeps = known.waits_again or (known.turn and not known.lost)
+        keeps = known.waits_again or not known.lost
         turn = known.turn if keeps else turns[known.id]
         self.tasks[known.id] = replace(known, state=state, fence=None, worker=None, turn=turn)
         self.gates.mark(self.tasks[known.id])
