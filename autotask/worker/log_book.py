@@ -336,11 +336,13 @@ class LogBook:
                 lines.is_over = True  # before its lines are taken: those who add some later see it
             lines.is_crowded = False
             lines.room = self._room
-            self._pieces.add(lines, text_of(lines.take(), self._masks))
-            if is_over:
-                self._here.pop(context, None)
-            else:
-                lines.release()
+            try:
+                self._pieces.add(lines, text_of(lines.take(), self._masks))
+            finally:
+                if is_over:
+                    self._here.pop(context, None)
+                else:
+                    lines.release()
 
 
 def _line_of(attempt: Attempt, record: logging.LogRecord) -> Line:

@@ -457,6 +457,22 @@ def test_lines_that_cannot_be_made_a_text_harm_no_attempt(transactional_db, monk
     assert task_logs.lines(current(), context.id) == ""
 
 
+def test_lines_that_the_writer_cannot_make_a_text_harm_no_later_ones(transactional_db, monkeypatch):
+    # Given
+    book, context = LogBook(LogOptions(), lambda: None), TaskContext(uuid.uuid4(), "shop.restock", fence=1)
+    context.report_to(lambda progress: None)
+    book.say(context, 0.0, logging.INFO, "shop", "lost")
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(module, "text_of", lambda said, masks: 1 / 0)
+        book.run_once(current())
+    # When
+    book.say(context, 1.0, logging.INFO, "shop", "kept")
+    context.close()
+    book.run_once(current())
+    # Then
+    assert task_logs.lines(current(), context.id).endswith(" - kept\n") and not book._here
+
+
 def test_no_line_is_lost_that_a_thread_logs_while_its_attempt_ends(transactional_db):
     # Given
     book, contexts = LogBook(LogOptions(), lambda: None), [TaskContext(id, "x", fence=1) for id in new_ids(200)]
