@@ -27,8 +27,9 @@ _RECORD = struct.Struct("=8sq16sdd")
 _SUM = struct.Struct("=I")
 _SIZE = _RECORD.size + _SUM.size
 
-#: As many lanes are known at most. Of two that belong in the same place, the one that was written last is known.
-PLACES = 211
+#: Of two lanes that belong in the same place, the one that was written last is known, and the other one is searched as a whole each
+#: time. So there are many places; those of no lane take no memory.
+PLACES = 65_521
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -63,11 +64,11 @@ class Bounds:
     There is no lock. Of two processes that write at the same time, one may be ignored, so a bound is lower, or a search is made
     twice. If their bytes are mixed, the checksum is wrong, and nothing is known.
 
-    :param memory: what forks share; by default nobody does.
+    :param memory: what others share; by default nobody does.
     """
 
-    def __init__(self, memory: "mmap.mmap | bytearray | None" = None) -> None:
-        self._memory = bytearray(PLACES * _SIZE) if memory is None else memory
+    def __init__(self, memory: mmap.mmap | None = None) -> None:
+        self._memory = _new_memory() if memory is None else memory
 
     def begin(self, lane: Lane, now: float, *, unbounded: bool) -> tuple[BoundedLane, Position | None]:
         """Return the place to search a lane from now, and its bound if that is further back; other workers then need not do so.
@@ -119,6 +120,10 @@ def _place(lane: Lane) -> tuple[bytes, int]:
     return digest[:8], int.from_bytes(digest[8:16]) % PLACES * _SIZE
 
 
+def _new_memory() -> mmap.mmap:
+    return mmap.mmap(-1, PLACES * _SIZE)
+
+
 #: The process whose forks share memory, and that memory.
 _family: tuple[int, mmap.mmap] | None = None
 
@@ -126,7 +131,7 @@ _family: tuple[int, mmap.mmap] | None = None
 def share() -> None:
     """Have the workers that will be forks of this process share their bounds."""
     global _family
-    _family = os.getpid(), mmap.mmap(-1, PLACES * _SIZE)
+    _family = os.getpid(), _new_memory()
 
 
 def of_family() -> Bounds:

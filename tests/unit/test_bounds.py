@@ -10,8 +10,8 @@ import pytest
 from autotask.store.claim import BoundedLane, Lane
 from autotask.task import new_id
 from autotask.worker import bounds as bounds_module
-from autotask.worker.bounds import PLACES, SLACK, SLACK_EVERY, UNBOUNDED_EVERY, Bounds
-from autotask.worker.lanes import Lanes
+from autotask.worker.bounds import SLACK, SLACK_EVERY, UNBOUNDED_EVERY, Bounds
+from autotask.worker.lanes import MOST_LANES, Lanes
 from tests.unit.test_lanes import claimed, clock  # noqa: F401 - a fixture
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
@@ -21,7 +21,7 @@ LANE = Lane("a", 0)
 @pytest.fixture
 def two():
     """Return the lanes of two workers that share their bounds."""
-    memory = bytearray(20_000)
+    memory = bounds_module._new_memory()
     workers = [Lanes(lambda queue: True, bounds=Bounds(memory)) for _ in range(2)]
     for each in workers:
         each.found([LANE])
@@ -115,12 +115,12 @@ def test_a_claim_that_leaves_something_out_raises_no_bound_of_others(two, clock)
 
 def test_a_bound_that_two_have_written_at_a_time_is_none(clock):  # noqa: F811
     # Given
-    memory = bytearray(20_000)
+    memory = bounds_module._new_memory()
     lanes = Lanes(lambda queue: True, bounds=Bounds(memory))
     lanes.found([LANE])
     lanes.in_order()
     lanes.claimed([claimed("a", NOON)])
-    (last,) = [place for place, byte in enumerate(memory) if byte][-1:]
+    last = len(memory[:].rstrip(b"\0")) - 1
 
     # When
     memory[last - 10] ^= 1
@@ -129,15 +129,21 @@ def test_a_bound_that_two_have_written_at_a_time_is_none(clock):  # noqa: F811
     assert since(lanes) is None
 
 
-def test_of_more_lanes_than_there_is_room_for_some_are_searched_as_a_whole(clock):  # noqa: F811
-    known = Bounds()
-    lanes = [Lane(f"q{number}", 0) for number in range(2 * PLACES)]
+def test_the_bounds_of_as_many_lanes_as_one_claim_may_have_do_not_replace_each_other(clock):  # noqa: F811
+    lanes, known = Lanes(lambda queue: True), [Lane(f"q{number}", 0) for number in range(MOST_LANES)]
+    lanes.found(known)
+    lanes.in_order()
+    lanes.claimed([claimed(lane.queue, NOON) for lane in known])
+    assert {each.since for each in lanes.in_order()} == {NOON}
+
+
+def test_of_two_lanes_that_belong_in_the_same_place_one_is_searched_as_a_whole(clock, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(bounds_module, "_place", lambda lane: (lane.queue.encode().ljust(8), 0))
+    known, lanes = Bounds(), [Lane("a", 0), Lane("b", 0)]
     for lane in lanes:
         known.begin(lane, clock.now, unbounded=True)
         known.reached(lane, (NOON, new_id()))
-    found = [known.begin(lane, clock.now, unbounded=False)[0].since for lane in lanes]
-    assert found.count(None) >= PLACES
-    assert set(found) == {None, NOON}
+    assert [known.begin(lane, clock.now, unbounded=False)[0].since for lane in reversed(lanes)] == [NOON, None]
 
 
 _FORKS = """
