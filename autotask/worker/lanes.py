@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 
 from autotask.store.claim import BoundedLane, Lane
 from autotask.task import THREAD, ClaimedTask
@@ -34,7 +35,8 @@ class Lanes:
         self._bounds = self._shared = Bounds() if bounds is None else bounds
         #: Those of claims that leave something out, which others may take.
         self._own = Bounds()
-        #: The lanes that the last claim has searched from before their bounds, with these.
+        #: The lanes of the last claim, in its order, and of those that it was to search from before their bounds, these.
+        self._asked: list[BoundedLane] = []
         self._further_back: dict[Lane, Position] = {}
         self._lanes: list[Lane] = []
         self._busy: list[Lane] = []
@@ -58,10 +60,18 @@ class Lanes:
         former = [lane for lane in self._lanes if self._serves(lane.queue)]
         self._lanes = list(dict.fromkeys(self._busy + former))[: max(MOST_LANES, len(self._busy))]
 
-    def claimed(self, tasks: Iterable[ClaimedTask]) -> None:
-        """Raise the lower bounds to the tasks of the last claim, given in the order of ready_at and id."""
-        for (queue, priority), task in {(task.queue, task.priority): task for task in tasks}.items():
-            lane, last = Lane(queue, priority, self._executor), (task.ready_at, task.id)
+    def claimed(self, tasks: Iterable[ClaimedTask], *, full: bool = False) -> None:
+        """Raise the lower bounds to the tasks of the last claim, given in the order of ready_at and id.
+
+        :param full: whether its limit may have ended it before it came to its last lanes.
+        """
+        lasts = {Lane(task.queue, task.priority, self._executor): task for task in tasks}
+        if full:
+            for each in takewhile(lambda each: each.lane not in lasts, reversed(self._asked)):
+                if each.lane in self._further_back:
+                    self._bounds.again(each.lane, everything=each.since is None)
+        for lane, task in lasts.items():
+            last = task.ready_at, task.id
             self._bounds.reached(lane, last)
             if (bound := self._further_back.get(lane)) and last < bound:
                 # Nothing but late ones: there may be more of them, and for other workers this was the search for a while.
@@ -82,7 +92,8 @@ class Lanes:
         self._bounds, now = self._shared if whole else self._own, time.monotonic()
         found = [self._bounds.begin(lane, now, unbounded=unbounded) for lane in lanes[:MOST_LANES]]
         self._further_back = {each.lane: bound for each, bound in found if bound}
-        return [each for each, _ in found]
+        self._asked = [each for each, _ in found]
+        return self._asked
 
     def share(self, limit: int) -> int:
         """Return the share of *limit* tasks that one lane may give, so that no queue fills a batch alone while others wait."""

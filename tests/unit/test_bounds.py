@@ -96,6 +96,28 @@ def test_after_a_search_that_has_failed_another_worker_makes_it(two, clock):  # 
     assert since(second) is None
 
 
+@pytest.mark.parametrize("kind", ["slack", "everything"])
+def test_a_claim_that_is_full_before_it_comes_to_a_lane_is_no_search_of_it(two, clock, kind):  # noqa: F811
+    # Given
+    first, second = two
+    urgent = Lane("urgent", 1)
+    for each in two:
+        each.found([urgent, LANE])
+    first.in_order()
+    first.claimed([claimed("urgent", NOON, priority=1), claimed("a", NOON)])
+    clock.now += SLACK_EVERY if kind == "slack" else UNBOUNDED_EVERY
+
+    # When
+    first.in_order()
+    first.claimed([claimed("urgent", NOON + timedelta(seconds=1), priority=1)], full=True)
+
+    # Then
+    assert [each.since for each in second.in_order()] == [
+        NOON + timedelta(seconds=1),
+        NOON - SLACK if kind == "slack" else None,
+    ]
+
+
 def test_a_claim_that_leaves_something_out_raises_no_bound_of_others(two, clock):  # noqa: F811
     # Given
     first, second = two

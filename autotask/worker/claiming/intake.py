@@ -5,6 +5,7 @@ from collections.abc import Callable
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import claim
+from autotask.store.claims import MOST
 from autotask.task import PROCESS, THREAD, ClaimedTask
 from autotask.worker.claiming.claims import Claims
 from autotask.worker.claiming.prefetch import PREFETCH, PREFETCH_FOR_EXECUTORS, Prefetch
@@ -58,7 +59,8 @@ class Intake:
             self.lanes.failed()
             raise
         if claimed:
-            self.lanes.claimed(claimed)
+            has_all_bytes = most_bytes is not None and sum(len(task.payload) for task in claimed) >= most_bytes
+            self.lanes.claimed(claimed, full=len(claimed) >= min(limit, MOST) or has_all_bytes)
         return claimed
 
     def free(self) -> int:
