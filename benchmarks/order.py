@@ -19,8 +19,8 @@ class Order:
     :ivar function: the task function; peers have only "nothing".
     :ivar workers: worker processes.
     :ivar threads: threads of each worker, if that can be chosen; 0 leaves it to the configuration.
-    :ivar prefill: other rows in the tables: "none", "future" (not yet due), "ended", "held", or "aside": held ones, but in a
-        table of nobody.
+    :ivar prefill: other rows in the tables: "none", "future" (not yet due), "ended" or "held"; with "_aside", they are
+        in a table of nobody.
     :ivar rows: the number of these.
     :ivar younger: whether they come after the tasks to drain, not before.
     :ivar snapshot: whether a transaction with an old snapshot stays open.

@@ -29,26 +29,42 @@ from benchmarks.drivers.base import Driver
 from benchmarks.drivers.workers import Workers
 from benchmarks.settings import LOGS
 
+#: An id for row n that is made now, as those of calls are: they grow with time (UUID version 7).
+_ID = """
+(lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0')
+ || '7' || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15))::uuid"""
+
 #: These copy a task that the public API has stored into many rows, and change only the columns that have to differ.
-_FUTURE = """
-INSERT INTO autotask_task ({columns})
-SELECT gen_random_uuid(), 0, now() + interval '30 days' + n * interval '1 ms', NULL, {others}
+_FUTURE = f"""
+INSERT INTO autotask_task ({{columns}})
+SELECT {_ID}, 0, now() + interval '30 days' + n * interval '1 ms', NULL, {{others}}
 FROM generate_series(1, %(count)s::int) AS n, (SELECT * FROM autotask_task WHERE id = %(id)s) AS t
 """
-_ENDED = """
-INSERT INTO autotask_result ({columns})
-SELECT gen_random_uuid(), now() - n * interval '1 ms', now() + interval '1 day' - n * interval '1 ms', {others}
+_ENDED = f"""
+INSERT INTO autotask_result ({{columns}})
+SELECT {_ID}, now() - n * interval '1 ms', now() + interval '1 day' - n * interval '1 ms', {{others}}
 FROM generate_series(1, %(count)s::int) AS n, (SELECT * FROM autotask_result WHERE id = %(id)s) AS t
 """
 
-_HELD = """
-INSERT INTO autotask_task ({columns})
-SELECT gen_random_uuid(), run_at + n * interval '1 us', {others}
+_HELD = f"""
+INSERT INTO autotask_task ({{columns}})
+SELECT {_ID}, run_at + n * interval '1 us', {{others}}
 FROM generate_series(1, %(count)s::int) AS n, (SELECT * FROM autotask_task WHERE id = %(id)s) AS t
 """
 
-#: A table of the same form, for as many bytes in the same database.
-_ASIDE = "CREATE TABLE aside (LIKE autotask_task INCLUDING ALL)"
+#: This moves rows to a table of the same form, for as many bytes in the same database. Rewritten, the other table has no room left
+#: by them, over which the tasks to drain would be spread.
+_ASIDE = """
+CREATE TABLE aside (LIKE {table} INCLUDING ALL);
+INSERT INTO aside SELECT * FROM {table} WHERE {condition};
+DELETE FROM {table} WHERE {condition}"""
+
+#: Where the rows of each kind are.
+_ROWS_OF = {
+    "future": ("autotask_task", f"state = {State.SCHEDULED:d}"),
+    "ended": ("autotask_result", "true"),
+    "held": ("autotask_task", f"state = {State.HELD:d}"),
+}
 
 #: The queue of the task whose result is copied, and of the task that has the only slot of a limit.
 _PREFILL = "prefill"
@@ -122,7 +138,7 @@ class Autotask(Driver):
     def worker_command(self) -> list[str]:
         threads = ["--threads", str(self.order.threads)] if self.order.threads else []
         # The task that has the slot must not begin.
-        queues = ["--queues", DEFAULT_QUEUE] if self.order.prefill in ("held", "aside") else []
+        queues = ["--queues", DEFAULT_QUEUE] if self.order.prefill.startswith("held") else []
         return ["-m", "django", "autotask", "worker", *threads, *queues]
 
     def start_workers(self, count: int) -> Workers:
@@ -135,9 +151,11 @@ class Autotask(Driver):
             "future": self._prefill_future,
             "ended": self._prefill_ended,
             "held": self._prefill_held,
-            "aside": self._prefill_aside,
         }
-        prefills[kind](count)
+        made, _, aside = kind.partition("_")
+        prefills[made](count)
+        if aside:
+            self._aside(*_ROWS_OF[made])
 
     def _prefill_future(self, count: int) -> None:
         id = str(self.task(0).id)
@@ -165,14 +183,9 @@ class Autotask(Driver):
         if count:
             self._clone("autotask_task", str(limited(-1).id), ("id", "run_at"), _HELD, count - 1)
 
-    def _prefill_aside(self, count: int) -> None:
-        """Make the same rows, but in a table of nobody, and leave only the task that has the slot."""
-        self._prefill_held(count)
-        self.sql.execute(_ASIDE)
-        self.sql.execute("INSERT INTO aside SELECT * FROM autotask_task WHERE state = %(held)s", {"held": State.HELD})
-        self.sql.execute("DELETE FROM autotask_task WHERE state = %(held)s", {"held": State.HELD})
-        # Else the deleted rows would still be there, as free space that the tasks to drain are spread over.
-        self.sql.execute("VACUUM FULL autotask_task")
+    def _aside(self, table: str, condition: str) -> None:
+        self.sql.execute(_ASIDE.format(table=table, condition=condition))
+        self.sql.execute(f"VACUUM FULL {table}")
 
     def _worker_of(self, queue: str) -> Workers:
         return Workers([sys.executable, "-m", "django", "autotask", "worker", "--queues", queue], 1)

@@ -11,7 +11,7 @@ def _take(bench: Bench) -> dict[str, float]:
 
     # The same bytes in both databases, as large a copy and as long a vacuum before each drain: after these, each wait for the
     # disk may take twice as long. Before and after: a machine that slows down meanwhile must not look like the cost of held tasks.
-    before, next_to, after = drain("aside"), drain("held"), drain("aside")
+    before, next_to, after = drain("held_aside"), drain("held"), drain("held_aside")
     figures = {"next_to": next_to["rate"], "ratio": next_to["rate"] * 2 / (before["rate"] + after["rate"])}
     if next_to["server_cpu_us"] is not None:
         figures["cpu_ratio"] = _cpu(next_to) * 2 / (_cpu(before) + _cpu(after))
