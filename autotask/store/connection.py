@@ -39,8 +39,9 @@ KEEPALIVE = {
 #: (findings/skip_locked_raises_where_a_row_has_changed.sh). Its sessions may be idle forever, since some of them only listen.
 #: To compile a statement (JIT) would take a hundred times as long as to run it: PostgreSQL goes by the number of rows that it
 #: expects, and where many tasks wait, it expects too many. For prepared statements it expects ten items in an array that it does
-#: not know, and would plan the largest ones again each time, which takes longer than running them. Arrays of parameters have NULL
-#: for None.
+#: not know, and would plan the largest ones again each time, which takes longer than running them. The plan that it makes while there
+#: are no tasks would read the whole table for each task, once there are many: so it uses indexes. Arrays of parameters have NULL for
+#: None.
 SESSION = (
     ("statement_timeout", "10s", 0),
     ("lock_timeout", "%(lock_timeout)s", 0),
@@ -50,6 +51,7 @@ SESSION = (
     ("transaction_timeout", "0", 170000),
     ("jit", "off", 110000),
     ("plan_cache_mode", "force_generic_plan", 120000),
+    ("enable_seqscan", "off", 0),
     ("array_nulls", "on", 0),
 )
 

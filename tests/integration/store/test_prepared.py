@@ -71,6 +71,26 @@ def test_a_small_claim_is_not_planned_again_each_time(own):
     assert planned == [(12 - prepared.OFTEN + 1, 0)]
 
 
+def test_a_claim_that_was_planned_when_there_were_no_tasks_does_not_read_all_of_them(own):
+    # Given: tables that PostgreSQL has found empty
+    worker = sign_on()
+    for table in ("autotask_task", "autotask_ready"):
+        execute(current(), f"VACUUM ANALYZE {table}")
+    lanes = [BoundedLane(Lane("default", 0), None)]
+    for _ in range(prepared.OFTEN):
+        assert claim.claim(own.wrapper, worker, lanes, per_lane=5, limit=5) == []
+    put(count=300)
+
+    # When
+    execute(own.wrapper, "BEGIN")
+    tasks = claim.claim(own.wrapper, worker, lanes, per_lane=50, limit=50)
+
+    # Then
+    whole = "SELECT relname FROM pg_stat_xact_user_tables WHERE seq_tup_read > 0 AND relname LIKE 'autotask%'"
+    assert (len(tasks), rows(own.wrapper, whole)) == (50, [])
+    execute(own.wrapper, "COMMIT")
+
+
 def test_nothing_is_prepared_on_the_connections_of_the_application():
     for _ in range(2 * prepared.OFTEN):
         assert prepared_rows(current(), "SELECT 1") == [(1,)]
