@@ -159,7 +159,7 @@ def _known(situation: Situation, task: StoredTask, site: Site) -> Finding:
 
 def _unlocked(situation: Situation, task: StoredTask) -> Iterator[Finding]:
     locker, due = situation.locker, situation.ready_at or task.run_at
-    # Workers lock rows, too, but for a moment.
+    # Workers also lock rows, but only for a moment.
     if locker is None or min(locker.seconds or 1, (situation.now - due).total_seconds()) < 1:
         return
     yield Finding(
