@@ -7,7 +7,6 @@ import uuid
 import pytest
 from django.db import transaction
 
-from autotask.signals import worker_stopping
 from autotask.store import claim, read, rescue, workers
 from autotask.store.claim import Lane
 from autotask.store.connection import current, execute, rows
@@ -22,19 +21,6 @@ from tests.integration.store.shapes import edit, let_run
 from tests.integration.worker import tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def stopping():
-    """Is set when a worker begins to stop."""
-    event = threading.Event()
-
-    def note(**_):
-        event.set()
-
-    worker_stopping.connect(note)
-    yield event
-    worker_stopping.disconnect(note)
 
 
 def stop_in_background(worker):
