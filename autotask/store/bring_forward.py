@@ -29,7 +29,7 @@ SELECT id FROM come_due
 """
 
 # A ready or held one is moved in that table as well. With its old priority it may still be there when the new row is inserted,
-# so that is deleted first.
+# so that is deleted first. A look at its gate at this moment sees neither row, so it leaves a mark for another one.
 PRIORITY = f"""
 WITH {held.locked_first("t.id = ANY(%(ids)s::uuid[])", "t.id")},
 {_MEANT.format(condition=held.WAITS)},
@@ -42,7 +42,7 @@ changed AS (
     WHERE t.id = ANY(ARRAY(SELECT id FROM meant)) AND (t.state <> 8 OR t.id = ANY(ARRAY(SELECT id FROM taken)))
     RETURNING {held.RETURNING}
 ),
-held AS ({held.come("changed")})
+{held.waiting("changed")}
 SELECT id FROM changed
 """
 

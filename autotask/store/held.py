@@ -7,7 +7,7 @@ task wait at a gate adds the row, and one that acts on a waiting task deletes it
 These rows are only inserted and deleted, and never updated. So a row that a statement has locked is the one that it has seen.
 """
 
-from autotask.store import ready
+from autotask.store import pauses, ready
 from autotask.task import THREAD, State
 
 #: Tasks with larger arguments than this, in bytes, do not become followers: a worker holds many of these.
@@ -56,12 +56,15 @@ RETURNING gate
 
 
 def waiting(source: str) -> str:
-    """Return CTEs that add these rows, and mark their gates.
+    """Return CTEs that add these rows, and mark their gates; not those of pauses, whose marks nobody would take.
 
     :param source: a table expression with the columns of :data:`RETURNING`.
     """
     return f"""held AS ({come(source)}),
-waiting AS (INSERT INTO autotask_mark (gate, at) SELECT gate, clock_timestamp() FROM held GROUP BY gate)"""
+waiting AS (
+    INSERT INTO autotask_mark (gate, at)
+    SELECT gate, clock_timestamp() FROM held WHERE NOT starts_with(gate, '{pauses.GATE}') GROUP BY gate
+)"""
 
 
 def taken(tasks: str) -> str:

@@ -247,6 +247,40 @@ def test_tasks_that_somebody_has_deleted_by_hand_hold_nobody_up():
     assert in_place()
 
 
+def test_a_task_whose_priority_is_changed_while_admission_looks_at_its_gate_is_admitted_after_that(open_transaction):
+    # Given
+    id = hold()
+    assert bring_forward.prioritize(open_transaction, [id], 9) == [id]
+    admit()
+    assert state(id) is State.HELD
+
+    # When
+    open_transaction.commit()
+    admit()
+
+    # Then
+    assert state(id) is State.READY
+    assert in_place()
+
+
+@pytest.mark.parametrize("act", ["prioritize", "replace"])
+def test_a_task_that_is_paused_leaves_no_mark_that_nobody_takes(act):
+    # Given
+    id = hold(unique_key="key")
+    pause("task", "tests.task")
+    assert paused_tasks.divert(current(), A.key) == 1
+    admit()
+
+    # When
+    do, _ = ACTS[act]
+    assert do(current(), id)
+
+    # Then
+    assert rows(current(), "SELECT gate FROM autotask_held") == [("pause:tests.task",)]
+    assert count("autotask_mark") == 0
+    assert in_place()
+
+
 def test_a_task_keeps_its_place_if_it_gets_the_priority_that_it_has(worker):
     id = hold(priority=3)
     assert bring_forward.prioritize(current(), [id], 3) == [id]
