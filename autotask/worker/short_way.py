@@ -44,7 +44,11 @@ def take_back() -> None:
 
 
 def _short_way(logger: logging.Logger, say: Say, attributes: int) -> Callable[..., None]:
-    own, name = vars(logger), logger.name
+    own, name, top = vars(logger), logger.name, logging.root
+    is_alone, is_usual = light_records.is_alone, light_records.is_usual
+    heard = top.handlers[:]
+    # It is ours: else the logger would not get the short way.
+    only = heard[0] if len(heard) == 1 and logger.parent is top and not logger.handlers else None
 
     def log(
         level: int,
@@ -60,7 +64,16 @@ def _short_way(logger: logging.Logger, say: Say, attributes: int) -> Callable[..
             and len(own) == attributes  # with one more, somebody has replaced a method of this logger
             and logging.Logger._log is _usual
             and logging.Logger.findCaller is _find
-            and light_records.is_alone(logger, level)
+            # If only the root has a handler, this says what is_alone() does, in half of the time.
+            and (
+                level >= only.level and is_usual()
+                if only is not None
+                and logger.parent is top
+                and logger.propagate
+                and top.handlers == heard
+                and not (logger.handlers or logger.filters)
+                else is_alone(logger, level)
+            )
         ):
             try:
                 if (running := _running(None)) is not None and running.fence is not None:
