@@ -10,6 +10,9 @@ _Logger = logging.Logger
 #: The methods that see records on their way, as long as nobody has replaced them.
 _handle, _call, _make = _Logger.handle, _Logger.callHandlers, _Logger.makeRecord
 
+#: Those on the way to a record: see :mod:`autotask.worker.short_way`.
+_log, _find = _Logger._log, _Logger.findCaller
+
 #: The handlers for which light records are enough; none: all records are whole.
 _ours: Collection[logging.Handler] = ()
 
@@ -83,6 +86,8 @@ def is_usual() -> bool:
         and _Logger.callHandlers is _call
         and _Logger.handle is _handle
         and _Logger.makeRecord is _make
+        and _Logger._log is _log
+        and _Logger.findCaller is _find
     )
 
 

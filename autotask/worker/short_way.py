@@ -15,9 +15,6 @@ from autotask.worker import light_records
 #: Takes a line of the attempt that runs here: when it was logged, its level, its logger and its message.
 Say = Callable[[context.TaskContext, float, int, str, str], None]
 
-#: The usual way, and the search for the place, as long as nobody has replaced them.
-_usual, _find = logging.Logger._log, logging.Logger.findCaller
-
 #: The loggers that have the short way.
 _loggers: list[logging.Logger] = []
 
@@ -46,9 +43,7 @@ def take_back() -> None:
 def _short_way(logger: logging.Logger, say: Say, attributes: int) -> Callable[..., None]:
     own, name, top = vars(logger), logger.name, logging.root
     is_alone, is_usual = light_records.is_alone, light_records.is_usual
-    heard = top.handlers[:]
-    # It is ours: else the logger would not get the short way.
-    only = heard[0] if len(heard) == 1 and logger.parent is top and not logger.handlers else None
+    heard = _only_one(logger)
 
     def log(
         level: int,
@@ -62,12 +57,10 @@ def _short_way(logger: logging.Logger, say: Say, attributes: int) -> Callable[..
         if (
             not (exc_info or stack_info or extra is not None)
             and len(own) == attributes  # with one more, somebody has replaced a method of this logger
-            and logging.Logger._log is _usual
-            and logging.Logger.findCaller is _find
             # If only the root has a handler, this says what is_alone() does, in half of the time.
             and (
-                level >= only.level and is_usual()
-                if only is not None
+                level >= heard[0].level and is_usual()
+                if heard
                 and logger.parent is top
                 and logger.propagate
                 and top.handlers == heard
@@ -88,3 +81,9 @@ def _short_way(logger: logging.Logger, say: Say, attributes: int) -> Callable[..
         logging.Logger._log(logger, level, msg, args, exc_info, extra, stack_info, stacklevel + 1)
 
     return log
+
+
+def _only_one(logger: logging.Logger) -> list[logging.Handler]:
+    """Return the only handler that gets the lines of a logger, if that is one of the root. It is ours, as :func:`give` has seen."""
+    found = logging.root.handlers
+    return found[:] if len(found) == 1 and logger.parent is logging.root and not logger.handlers else []
