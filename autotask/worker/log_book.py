@@ -172,6 +172,8 @@ class LogBook:
         if self._waiting > ENOUGH and self._gathering.acquire(blocking=False):
             try:
                 self._gather()
+            except Exception:  # whatever it is: the outcome of the attempt does not depend on lines
+                logger.exception("Lines of tasks are lost")
             finally:
                 self._gathering.release()
 
