@@ -8,19 +8,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.store import arrays, marks, ready
 from autotask.store.connection import rows
 
-# Rows are locked in the order of their ids, as everybody does who locks several.
-_MEANT = """
-meant AS MATERIALIZED (
-    SELECT t.id FROM autotask_task t WHERE t.id = ANY(%(ids)s::uuid[]) AND {condition} ORDER BY t.id FOR NO KEY UPDATE
-)"""
-
 NOW = f"""
-WITH {_MEANT.format(condition="state = 0")},
+WITH {ready.locked("t.id = ANY(%(ids)s::uuid[]) AND t.state = 0", "t.state = 0")},
 come_due AS (
     UPDATE autotask_task t
     SET run_at = clock_timestamp(), state = {marks.DUE_STATE}, ready_at = {marks.DUE_READY_AT},
         gate = coalesce({marks.FIRST_GATE}, t.gate), passed = 0 * t.passed
-    FROM meant WHERE t.id = meant.id
+    FROM locked WHERE t.id = locked.id
     RETURNING {ready.RETURNING}, t.gate
 ),
 come AS ({ready.come("come_due")}),
@@ -30,12 +24,11 @@ SELECT id FROM come_due
 
 # A ready one is moved in the ready table as well.
 PRIORITY = f"""
-WITH {ready.locked_first("t.id = ANY(%(ids)s::uuid[])", "t.id")},
-{_MEANT.format(condition=ready.WAITS)},
+WITH {ready.locked("t.id = ANY(%(ids)s::uuid[])")},
 moved AS (
-    UPDATE autotask_ready SET priority = %(priority)s WHERE ctid = ANY(ARRAY(SELECT address FROM still_ready))
+    UPDATE autotask_ready SET priority = %(priority)s WHERE ctid = ANY(ARRAY(SELECT address FROM locked))
 )
-UPDATE autotask_task t SET priority = %(priority)s WHERE t.id = ANY(ARRAY(SELECT id FROM meant))
+UPDATE autotask_task t SET priority = %(priority)s WHERE t.id = ANY(ARRAY(SELECT id FROM locked))
 RETURNING t.id
 """
 

@@ -44,30 +44,44 @@ FROM {source} AS come WHERE come.state = {State.READY:d}
 """
 
 
-# Of a row that somebody has written since the statement began, the lock is that of its new version. The statement does not see
-# it, and would neither delete nor change it: such a task is left alone, as if it was claimed.
-_SEEN = """still_ready AS MATERIALIZED (
-    SELECT ctid AS address, id FROM autotask_ready WHERE ctid = ANY(ARRAY(SELECT address FROM locked_ready))
-)"""
+#: The order in which tasks ``t`` are locked: that in which calls take and replace their keys.
+ORDER = "coalesce(t.flow ->> 'unique', '') COLLATE \"C\", t.id"
 
 
-def locked_first(which: str, order: str) -> str:
-    """Return the CTE ``still_ready``, which locks the rows of ready tasks, with their ``address`` and ``id``.
+# In both of the following: of a row that somebody has written since the statement began, the lock is that of its new version. The
+# statement does not see it, and would neither delete nor change it: such a task is left alone, as if it was claimed.
+def locked(
+    which: str, condition: str = "true", columns: str = "", *, source: str = "autotask_task t", carried: str = ""
+) -> str:
+    """Return the CTE ``locked``, which locks waiting tasks one after the other, each with its row here before it, as a claim does.
 
-    A transaction that acts on waiting tasks, and waits for others, does this before it locks the tasks, as a claim does.
+    All statements that wait for rows of several waiting tasks lock them in this way, and in the order of :data:`ORDER`
+    (docs/explanation/how_it_works.rst, "The order of locks").
+
+    It has the ``id`` of each, and the ``address`` of its row here; NULL for one that is not ready.
 
     :param which: the condition for the tasks, ``t``.
-    :param order: in which order they are locked.
+    :param condition: holds for them when they are locked.
+    :param columns: more of their columns, each after a comma.
+    :param source: the tasks, perhaps joined with others.
+    :param carried: columns of these others, each after a comma.
     """
-    return f"""locked_ready AS MATERIALIZED (
-    SELECT r.ctid AS address FROM autotask_task t JOIN autotask_ready r ON {IS_OF}
-    WHERE t.state = 1 AND {which} ORDER BY {order} FOR UPDATE OF r
+    return f"""line AS MATERIALIZED (
+    SELECT t.id, t.state, t.queue, t.priority, t.executor, t.ready_at{carried} FROM {source} WHERE {which} ORDER BY {ORDER}
 ),
-{_SEEN}"""
-
-
-#: Whether a task ``t`` waits: for one that is READY by its state, its row was locked.
-WAITS = "(t.state <> 1 OR t.id = ANY(ARRAY(SELECT id FROM still_ready)))"
+locked AS MATERIALIZED (
+    SELECT place.address, task.*{carried}
+    FROM line
+    LEFT JOIN LATERAL (
+        SELECT r.ctid AS address FROM autotask_ready r WHERE line.state = 1 AND {IS_OF.replace("t.", "line.")} FOR UPDATE
+    ) AS place ON true
+    CROSS JOIN LATERAL (
+        SELECT t.id{columns} FROM autotask_task t
+        WHERE t.id = line.id AND {condition}
+          AND (t.state <> 1 OR EXISTS (SELECT FROM autotask_ready WHERE ctid = place.address))
+        FOR NO KEY UPDATE
+    ) AS task
+)"""
 
 
 def still_ready(locked: str) -> str:
@@ -82,7 +96,9 @@ def still_ready(locked: str) -> str:
     SELECT r.ctid AS address FROM {locked} AS t JOIN autotask_ready r ON {IS_OF} WHERE t.state = 1
     FOR UPDATE OF r SKIP LOCKED
 ),
-{_SEEN}"""
+still_ready AS MATERIALIZED (
+    SELECT ctid AS address, id FROM autotask_ready WHERE ctid = ANY(ARRAY(SELECT address FROM locked_ready))
+)"""
 
 
 def taken(tasks: str) -> str:
