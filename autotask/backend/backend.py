@@ -54,8 +54,8 @@ class AutotaskBackend(BaseTaskBackend):
         deferred = isinstance(task.run_after, timedelta)
         super().validate_task(varied(task, run_after=None) if deferred else task)
         limit = self._definition(task).options.concurrency
-        if limit is not None and limit.most is None and limit.name is not None:
-            registry.named_limits.add((task.module_path, limit.name))
+        if limit is not None:
+            registry.limits_of_others[task.module_path] = limit
 
     def enqueue(self, task: AnyTask, args: Any, kwargs: Any) -> Any:
         """Store a call, send Django's ``task_enqueued``, and return an :class:`~autotask.backend.result.AutotaskResult`.
