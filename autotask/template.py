@@ -12,7 +12,7 @@ from django.urls import NoReverseMatch, get_resolver, reverse
 from autotask.conf import settings
 from autotask.processes import forking, immortal
 from autotask.processes.code_files import CodeFiles
-from autotask.worker import bounds, kept
+from autotask.worker import bounds, kept, turns
 
 
 class Template:
@@ -45,7 +45,8 @@ class Template:
             with contextlib.suppress(Exception):  # Tasks that need addresses of pages get it.
                 _find_addresses()
         kept.find_handlers()
-        bounds.share()
+        bounds.MEMORY.share()
+        turns.MEMORY.share()
         self._files = CodeFiles()
         # Collecting garbage writes to each object that it looks at, and so would copy the pages that workers share.
         gc.collect()

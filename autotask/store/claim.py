@@ -47,28 +47,44 @@ class BoundedLane:
 #: The value in place of a priority in the row that holds the time until the next task is due.
 _DUE = 1000
 
+#: The priority of the place before all lanes, where a look begins.
+_BEGINNING = -1000
+
 # A loose index scan: one descent of the ready table for each lane that exists, however many tasks are in it.
-# (PostgreSQL wiki, "Loose indexscan".) Suspects are rare, and have an index of their own. Marks, pauses and the next task that
-# is due are looked for along with them, at the price of a look into tables that are nearly always empty and at the first entry of
-# an index, and no statement more.
+# (PostgreSQL wiki, "Loose indexscan".) It begins before all lanes, and again behind each one that is sure to have tasks, and then
+# ends before the next of these: in those lanes a long transaction may keep the dead entries of all that was claimed.
+# Suspects are rare, and have an index of their own. Marks, pauses and the next task that is due are looked for along with them, at
+# the price of a look into tables that are nearly always empty and at the first entry of an index, and no statement more.
 LANES = (
-    """
+    f"""
 WITH RECURSIVE lane AS (
-    (SELECT r.queue, r.priority, r.executor FROM autotask_ready r
-     WHERE {known} ORDER BY r.queue, r.priority, r.executor LIMIT 1)
+    SELECT queue, priority, executor, lead(queue) OVER sure AS before_queue, lead(priority) OVER sure AS before_priority,
+           lead(executor) OVER sure AS before_executor
+    FROM (
+        SELECT '' AS queue, {_BEGINNING}::smallint AS priority, '' AS executor
+        UNION ALL
+        SELECT * FROM unnest(%(queues)s::text[], %(priorities)s::smallint[], %(executors)s::text[])
+    ) AS known
+    WINDOW sure AS (ORDER BY queue, priority, executor)
     UNION ALL
-    SELECT following.queue, following.priority, following.executor
+    SELECT following.queue, following.priority, following.executor, before_queue, before_priority, before_executor
     FROM lane CROSS JOIN LATERAL (
-        SELECT r.queue, r.priority, r.executor FROM autotask_ready r
-        WHERE (r.queue, r.priority, r.executor) > (lane.queue, lane.priority, lane.executor) AND {known}
-        ORDER BY r.queue, r.priority, r.executor LIMIT 1
+        (SELECT r.queue, r.priority, r.executor FROM autotask_ready r
+         WHERE (r.queue, r.priority, r.executor) > (lane.queue, lane.priority, lane.executor)
+           AND before_queue IS NULL AND {{known}}
+         ORDER BY r.queue, r.priority, r.executor LIMIT 1)
+        UNION ALL
+        (SELECT r.queue, r.priority, r.executor FROM autotask_ready r
+         WHERE (r.queue, r.priority, r.executor) > (lane.queue, lane.priority, lane.executor)
+           AND (r.queue, r.priority, r.executor) < (before_queue, before_priority, before_executor) AND {{known}}
+         ORDER BY r.queue, r.priority, r.executor LIMIT 1)
     ) AS following
 )
-SELECT queue, priority, executor, false FROM lane
+SELECT queue, priority, executor, false FROM lane WHERE priority <> {_BEGINNING}
 UNION ALL
-(SELECT DISTINCT r.queue, r.priority, r.executor, true FROM autotask_ready r WHERE r.suspect AND {known})
+(SELECT DISTINCT r.queue, r.priority, r.executor, true FROM autotask_ready r WHERE r.suspect AND {{known}})
 UNION ALL
-SELECT p.name, 0::smallint, p.kind, NULL FROM autotask_pause p WHERE {in_force}
+SELECT p.name, 0::smallint, p.kind, NULL FROM autotask_pause p WHERE {{in_force}}
 UNION ALL
 SELECT NULL, NULL, NULL, NULL WHERE """
     + IS_DUE
@@ -225,10 +241,20 @@ def find_lanes(
     unknown_names: Sequence[str] = (),
     paused_names: Sequence[str] = (),
     spared: Sequence[uuid.UUID] = (),
+    sure: Sequence[Lane] = (),
 ) -> Found:
-    """Look for ready tasks, without the *spared* ones, for marks, and for pauses."""
+    """Look for ready tasks, without the *spared* ones, for marks, and for pauses.
+
+    :param sure: lanes that have tasks; these are found without a look at them.
+    """
     words = {"known": _known(unknown_names, paused_names, spared), "in_force": pauses.IN_FORCE.format("p")}
-    params = {"unknown_names": list(unknown_names), "paused_names": list(paused_names)}
+    params = {
+        "queues": [lane.queue for lane in sure],
+        "priorities": [lane.priority for lane in sure],
+        "executors": [lane.executor for lane in sure],
+        "unknown_names": list(unknown_names),
+        "paused_names": list(paused_names),
+    }
     found = prepared_rows(connection, LANES.format(**words), params)
     lanes, suspected = ([Lane(*lane) for *lane, suspect in found if suspect is which] for which in (False, True))
     others = [(kind, name) for name, what, kind, suspect in found if suspect is None and what != _DUE]

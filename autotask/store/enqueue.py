@@ -18,7 +18,7 @@ from autotask.store import addressee, arrays, claims, columns, marks, ready
 from autotask.store.columns import Carried, MaybeMoment, MaybeSeconds, Seconds
 from autotask.store.connection import execute, rows
 from autotask.store.prepared import bare_rows_for_caller, bare_rows_if_prepared
-from autotask.task import BACKGROUND
+from autotask.task import BACKGROUND, REMOTE
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -240,9 +240,10 @@ def flowing_rows(others: str = "", **more: str) -> str:
     :param others: joins other tables to the new tasks, ``t``.
     :param more: further columns, or other expressions for some.
     """
+    passes = f"(t.gate IS NULL OR kind.executor = '{REMOTE}')"  # as in autotask.store.marks
     values = {
-        "state": "CASE WHEN due.at > clock.now THEN 0 WHEN t.gate IS NULL THEN 1 ELSE 8 END",
-        "ready_at": f"CASE WHEN due.at <= clock.now AND t.gate IS NULL THEN {_TURN} END",
+        "state": f"CASE WHEN due.at > clock.now THEN 0 WHEN {passes} THEN 1 ELSE 8 END",
+        "ready_at": f"CASE WHEN due.at <= clock.now AND {passes} THEN {_TURN} END",
         "run_at": "due.at + t.place * interval '1 us'",
         "flow": FLOW,
         "unique_key": "t.unique_key",

@@ -9,7 +9,7 @@ import io
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -69,20 +69,40 @@ WRITTEN: dict[str, Callable[[Any], bytes]] = {
     "timestamptz": _moment,
 }
 
-#: The columns that all tasks of a kind have in common, with their types; those of one task follow.
+
+class Form(NamedTuple):
+    """The columns of the rows of tasks.
+
+    :ivar common: those that all tasks of a kind have in common, with their types; those of one task follow.
+    :ivar sql: the statement that takes the rows.
+    :ivar head: how each row begins.
+    """
+
+    common: Mapping[str, str]
+    sql: str
+    head: bytes
+
+    @classmethod
+    def of(cls, common: Mapping[str, str], *more: str) -> Self:
+        """Return the form with these columns, and with *more* after those of one task."""
+        names = ["id", *common, "ready_at", "arguments", "payload", *more]
+        sql = f"COPY autotask_task ({', '.join(names)}) FROM STDIN (FORMAT binary)"
+        return cls(common, sql, struct.pack(">hi", len(names), 16))
+
+
 _COMMON = {name: how.type for name, how in columns.CARRIED.items()} | {
     "state": "smallint",
     **dict.fromkeys(("created_at", "run_at", "expires_at"), "timestamptz"),
 }
-_COLUMNS = f"id, {', '.join(_COMMON)}, ready_at, arguments, payload"
-COPY = f"COPY autotask_task ({_COLUMNS}) FROM STDIN (FORMAT binary)"
-COPY_UNIQUE = f"COPY autotask_task ({_COLUMNS}, flow, unique_key) FROM STDIN (FORMAT binary)"
+_IN_ALL = ("name", "queue", "priority", "retries", "ttl", "state", "created_at", "run_at")
+#: The form for tasks whose other columns have the defaults of the table: the server need not read them.
+PLAIN = Form.of({name: _COMMON[name] for name in _IN_ALL})
+FULL = Form.of(_COMMON)
+UNIQUE = Form.of(_COMMON, "flow", "unique_key")
 
 # The ready table's columns that all tasks of a kind have in common; moment and id of each follow.
 COPY_READY = "COPY autotask_ready (queue, priority, executor, suspect, resets, ready_at, id) FROM STDIN (FORMAT binary)"
 
-_HEAD = struct.pack(">hi", len(_COMMON) + 4, 16)
-_HEAD_UNIQUE = struct.pack(">hi", len(_COMMON) + 6, 16)
 _READY_AND_ID = struct.Struct(">iqi").pack
 _READY_AND_LENGTH = struct.Struct(">iqi").pack
 _LENGTH = struct.Struct(">i").pack
@@ -101,7 +121,8 @@ def insert_many(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> No
 
     def send() -> None:
         come: list[bytes] = []
-        _send(connection, COPY, _pieces(_rows(enumerate(tasks), in_utc(now), come)))
+        form = PLAIN if all(kind.is_plain for kind in {task.kind for task in tasks}) else FULL
+        _send(connection, form.sql, _pieces(_rows(enumerate(tasks), in_utc(now), come, form)))
         _send(connection, COPY_READY, _pieces(come))
 
     if is_alone(connection):
@@ -126,7 +147,7 @@ def insert_unique(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> 
         return others
     try:
         with transaction.atomic(using=connection.alias):
-            _send(connection, COPY_UNIQUE, _pieces(_unique_rows(keyed, in_utc(now), come)))
+            _send(connection, UNIQUE.sql, _pieces(_unique_rows(keyed, in_utc(now), come)))
             _send(connection, COPY_READY, _pieces(come))
     except IntegrityError:  # Another transaction has taken one of the keys since.
         return tasks
@@ -158,21 +179,21 @@ def _pieces(rows: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _rows(
-    tasks: Iterable[tuple[int, NewTask]], now: datetime, come: list[bytes], head: bytes = _HEAD, resets: bool = False
+    tasks: Iterable[tuple[int, NewTask]], now: datetime, come: list[bytes], form: Form, resets: bool = False
 ) -> Iterator[bytes]:
     """Yield the rows of tasks.
 
     :param tasks: each with its place among them, from which its moment follows.
     :param come: gets the rows of the ready table, with the same moments.
-    :param head: how each row begins.
     :param resets: whether a claim writes them.
     """
     known: dict[Kind, tuple[bytes, bytes]] = {}
+    head = form.head
     begin = (now - _EPOCH) // _MICROSECOND
     for place, (id, kind, arguments, payload, *_) in tasks:
         if (found := known.get(kind)) is None:
             common_ready = _common_ready(kind, resets) if _due(kind, now) <= now else b""
-            found = known[kind] = _common(kind, now), common_ready
+            found = known[kind] = _common(kind, now, form.common), common_ready
         common, common_ready = found
         number, shown = id.bytes, arguments.encode()
         if common_ready:
@@ -188,7 +209,7 @@ def _unique_rows(keyed: Mapping[str, NewTask], now: datetime, come: list[bytes])
     """Yield the rows of tasks by their keys, in the order of these: so two such calls do not wait for each other."""
     keys, tasks = list(keyed), list(keyed.values())
     order = sorted(range(len(keys)), key=keys.__getitem__)
-    rows = _rows(((place, tasks[place]) for place in order), now, come, _HEAD_UNIQUE, keys[0].startswith(UNTIL_CLAIMED))
+    rows = _rows(((place, tasks[place]) for place in order), now, come, UNIQUE, keys[0].startswith(UNTIL_CLAIMED))
     for place, row in zip(order, rows, strict=True):
         key = keys[place]
         flow, text = unique_flow(key).encode(), key.encode()
@@ -211,8 +232,8 @@ def _due(kind: Kind, now: datetime) -> datetime:
     return kind.run_after or now + timedelta(seconds=kind.delay)
 
 
-def _common(kind: Kind, now: datetime) -> bytes:
-    """Return the columns that all tasks of a kind have in common."""
+def _common(kind: Kind, now: datetime, common: Mapping[str, str]) -> bytes:
+    """Return the columns that all tasks of a kind have in common, of these names and types."""
     due = _due(kind, now)
     expires_at = kind.expires_at
     if expires_at is None and kind.expires is not None:
@@ -223,7 +244,7 @@ def _common(kind: Kind, now: datetime) -> bytes:
         "run_at": due,
         "expires_at": expires_at,
     }
-    fields = [None if (value := values[name]) is None else WRITTEN[type](value) for name, type in _COMMON.items()]
+    fields = [None if (value := values[name]) is None else WRITTEN[type](value) for name, type in common.items()]
     return b"".join(map(_field, fields))
 
 

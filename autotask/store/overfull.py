@@ -15,13 +15,14 @@ PIECE = 500
 
 _SAYS = "t.flow->'gates'->t.passed->>'when_full'"
 
-# A task that has begun, and waits for another attempt, is not dropped.
+# A task that has begun, and waits for another attempt or its next step, is not dropped.
 _DROPPED = f"""
 WITH gone AS (
     DELETE FROM autotask_task t
     WHERE t.id = ANY(ARRAY(
         SELECT t.id FROM autotask_task t
         WHERE t.state = 8 AND t.gate = %(gate)s AND t.started_at IS NULL AND {_SAYS} = 'drop'
+          AND NOT EXISTS (SELECT FROM autotask_step s WHERE s.task_id = t.id)
         LIMIT {PIECE} FOR UPDATE SKIP LOCKED
     ))
     RETURNING t.*

@@ -2,7 +2,6 @@
 
 import hashlib
 import mmap
-import os
 import struct
 import uuid
 import zlib
@@ -11,6 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from autotask.store.claim import BEFORE_ALL, BoundedLane, Lane
+from autotask.worker.shared import Shared
 
 #: Rows that become visible up to this much later than their ready_at do not have to wait for a search of everything.
 SLACK = timedelta(seconds=5)
@@ -30,6 +30,8 @@ _SIZE = _RECORD.size + _SUM.size
 #: Of two lanes that belong in the same place, the one that was written last is known, and the other one is searched as a whole each
 #: time. So there are many places; those of no lane take no memory.
 PLACES = 65_521
+
+MEMORY = Shared(PLACES * _SIZE)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -68,7 +70,7 @@ class Bounds:
     """
 
     def __init__(self, memory: mmap.mmap | None = None) -> None:
-        self._memory = _new_memory() if memory is None else memory
+        self._memory = MEMORY.new() if memory is None else memory
 
     def begin(self, lane: Lane, now: float, *, unbounded: bool) -> tuple[BoundedLane, Position | None]:
         """Return the place to search a lane from now, and its bound if that is further back; other workers then need not do so.
@@ -118,22 +120,3 @@ def _place(lane: Lane) -> tuple[bytes, int]:
     """Return a digest of a lane, and where its record begins."""
     digest = hashlib.sha256(repr(lane).encode()).digest()
     return digest[:8], int.from_bytes(digest[8:16]) % PLACES * _SIZE
-
-
-def _new_memory() -> mmap.mmap:
-    return mmap.mmap(-1, PLACES * _SIZE)
-
-
-#: The process whose forks share memory, and that memory.
-_family: tuple[int, mmap.mmap] | None = None
-
-
-def share() -> None:
-    """Have the workers that will be forks of this process share their bounds."""
-    global _family
-    _family = os.getpid(), _new_memory()
-
-
-def of_family() -> Bounds:
-    """Return the bounds of this worker: those of its family, if it is a fork."""
-    return Bounds(_family[1] if _family and _family[0] != os.getpid() else None)

@@ -24,6 +24,7 @@ MOST_LANES = 100
 class Lanes:
     """The known lanes of one pool.
 
+    :ivar sure: those that gave tasks to the last claim, if it got as many as it wanted: they have more, as far as is known.
     :param serves: whether a queue should be served.
     :param executor: the name of the pool in the rows of its tasks.
     :param bounds: those that this worker shares with others; by default it shares none.
@@ -41,6 +42,7 @@ class Lanes:
         self._lanes: list[Lane] = []
         self._busy: list[Lane] = []
         self._turn = 0
+        self.sure: tuple[Lane, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self._lanes)
@@ -67,6 +69,7 @@ class Lanes:
         """
         lasts = {Lane(task.queue, task.priority, self._executor): task for task in tasks}
         if full:
+            self.sure = tuple(lasts)
             for each in takewhile(lambda each: each.lane not in lasts, reversed(self._asked)):
                 if each.lane in self._further_back:
                     self._bounds.again(each.lane, everything=each.since is None)
@@ -88,6 +91,7 @@ class Lanes:
         :param whole: whether the claim leaves out nothing that another worker might take.
         """
         self._turn += 1
+        self.sure = ()
         lanes = [lane for group in self._by_priority() for lane in _turned(group, self._turn)]
         self._bounds, now = self._shared if whole else self._own, time.monotonic()
         found = [self._bounds.begin(lane, now, unbounded=unbounded) for lane in lanes[:MOST_LANES]]

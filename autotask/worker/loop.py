@@ -97,7 +97,7 @@ class Loop:
             look = self.claimer.take(connection)
             due = None
             left = self.promote_at - time.monotonic()
-            if left <= 0 or look not in (Prospect.MORE, Prospect.NO_ROOM):
+            if left <= 0 or look not in (Prospect.MORE, Prospect.TURN, Prospect.NO_ROOM):
                 due = self._until_due(connection, began)
             elif look is Prospect.NO_ROOM:
                 due = left
@@ -169,7 +169,7 @@ class Loop:
     def _pause(self, look: Prospect, due: float | None) -> None:
         if look is Prospect.NO_ROOM:
             self._sleep_until_room(due)
-        elif look is Prospect.LOCKED:
+        elif look in (Prospect.LOCKED, Prospect.TURN):
             self.sleep(self.claimer.idle.while_locked())
         elif self.options.burst and not self.held and not self.news.has_word():
             # In this order: a task that has ended may have let others become ready, which was said before.

@@ -11,10 +11,11 @@ from autotask.store.claim import Lane
 from autotask.store.connection import dedicated
 from autotask.store.finish import Outcome
 from autotask.task import DEFAULT_QUEUE, THREAD, ClaimedTask, State
-from autotask.worker import bounds
+from autotask.worker import bounds, turns
 from autotask.worker.claiming.claimer import LARGEST_CLAIM
 from autotask.worker.claiming.claims import Claims
 from autotask.worker.claiming.intake import Intake
+from autotask.worker.idle import IdleSleep
 from autotask.worker.options import WorkerOptions
 from autotask.worker.paused import Paused
 from autotask.worker.registration import Registration
@@ -47,8 +48,10 @@ class _Light:
         self._claiming, self._recording = dedicated("claim"), dedicated("recorder")
         registration = Registration(WorkerOptions(), ())
         registration.sign_on(self._claiming.wrapper)
-        parts: Any = None, lambda queue: True, Claims(registration, UnknownTasks(), Paused())
+        self._claims = Claims(registration, UnknownTasks(), Paused())
+        parts: Any = None, lambda queue: True, self._claims
         self._intake = Intake(THREAD, *parts)  # without a pool, since nothing is run
+        self._idle = IdleSleep()
         self._cpu = [_Cpu(each.wrapper.connection.info.backend_pid) for each in (self._claiming, self._recording)]
 
     def warm_up(self) -> None:
@@ -63,12 +66,15 @@ class _Light:
         """Claim and record until nothing is left."""
         tasks, spent = 0, [cpu.seconds() for cpu in self._cpu]
         while self._intake.has_work():
+            while not self._claims.turns.begin(LARGEST_CLAIM):
+                time.sleep(self._idle.while_locked())
             claimed = self._claim(unbounded=False)
             if len(claimed) < LARGEST_CLAIM:
                 self._intake.lanes.found(self._look())
                 claimed = claimed or (self._claim(unbounded=True) if self._intake.has_work() else [])
             if claimed:
                 tasks += len(claimed)
+                self._idle.found_work()
                 self._record(claimed)
             else:
                 time.sleep(_WAIT)
@@ -109,7 +115,8 @@ def light(driver: Driver) -> dict[str, Any]:
         raise NotImplementedError("it needs Linux, and the server on this machine")
     driver.connect()
     driver.sql.settle()
-    bounds.share()
+    bounds.MEMORY.share()
+    turns.MEMORY.share()
     count, forks = driver.order.workers, multiprocessing.get_context("fork")
     ready, costs = forks.Barrier(count), forks.SimpleQueue()
     processes = [forks.Process(target=_work, args=(ready, costs), daemon=True) for _ in range(count)]

@@ -34,7 +34,7 @@ GROUP BY s.gate HAVING count(*) > max((gate.value ->> 'most')::int)
 CONTRADICTIONS = """
 SELECT t.id::text, t.state, t.passed, t.gate FROM autotask_live t
 WHERE t.flow IS NOT NULL AND jsonb_array_length(t.flow -> 'gates') > 0 AND (
-    (t.state = 1 AND t.passed <> jsonb_array_length(t.flow -> 'gates') AND NOT t.cancel_requested)
+    (t.state = 1 AND t.passed <> jsonb_array_length(t.flow -> 'gates') AND NOT t.cancel_requested AND t.executor <> 'remote')
     OR (t.state = 2 AND NOT t.cancel_requested AND jsonb_array_length(t.flow -> 'gates') - t.passed NOT IN (0, 1))
     OR (t.state = 8 AND t.gate NOT LIKE 'pause:%%'
         AND (t.passed >= jsonb_array_length(t.flow -> 'gates') OR t.gate <> t.flow -> 'gates' -> t.passed ->> 'key')))

@@ -165,7 +165,8 @@ def test_claims_cost_the_same_next_to_millions_of_rows_whatever_the_statistics_s
         assert "all of autotask_task" not in indexes, indexes
         if ready:
             assert "autotask_ready_pkey" in indexes and "all of autotask_ready" not in indexes, indexes
-        _, lanes, _ = explained(connection, claim.LANES.format(known="true", in_force=pauses.IN_FORCE.format("p")), {})
+        look = claim.LANES.format(known="true", in_force=pauses.IN_FORCE.format("p"))
+        _, lanes, _ = explained(connection, look, {"queues": [], "priorities": [], "executors": []})
         _, promotion, _ = explained(connection, promote.PROMOTE.format(limit=500, unless=""), {})
         figures.at_most(f"pages an idle look, {when}", lanes + promotion, 40)
 

@@ -12,6 +12,7 @@ from autotask.task import new_id
 from autotask.worker import bounds as bounds_module
 from autotask.worker.bounds import SLACK, SLACK_EVERY, UNBOUNDED_EVERY, Bounds
 from autotask.worker.lanes import MOST_LANES, Lanes
+from autotask.worker.shared import Shared
 from tests.unit.test_lanes import claimed, clock  # noqa: F401 - a fixture
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
@@ -21,7 +22,7 @@ LANE = Lane("a", 0)
 @pytest.fixture
 def two():
     """Return the lanes of two workers that share their bounds."""
-    memory = bounds_module._new_memory()
+    memory = bounds_module.MEMORY.new()
     workers = [Lanes(lambda queue: True, bounds=Bounds(memory)) for _ in range(2)]
     for each in workers:
         each.found([LANE])
@@ -137,7 +138,7 @@ def test_a_claim_that_leaves_something_out_raises_no_bound_of_others(two, clock)
 
 def test_a_bound_that_two_have_written_at_a_time_is_none(clock):  # noqa: F811
     # Given
-    memory = bounds_module._new_memory()
+    memory = bounds_module.MEMORY.new()
     lanes = Lanes(lambda queue: True, bounds=Bounds(memory))
     lanes.found([LANE])
     lanes.in_order()
@@ -175,16 +176,16 @@ from autotask.store.claim import BEFORE_ALL, Lane
 from autotask.worker import bounds
 
 lane, noon = Lane("a", 0), datetime(2026, 7, 1, 12, tzinfo=UTC)
-bounds.share()
+bounds.MEMORY.share()
 for number in range(2):
     if not (pid := os.fork()):
-        known = bounds.of_family()
+        known = bounds.Bounds(bounds.MEMORY.of_worker())
         where, _ = known.begin(lane, 1000.0, unbounded=False)
         print(where.since and where.since.isoformat(), flush=True)
         known.reached(lane, (noon, BEFORE_ALL))
         os._exit(0)
     os.waitpid(pid, 0)
-print(bounds.of_family().begin(lane, 1000.0, unbounded=False)[0].since, flush=True)
+print(bounds.Bounds(bounds.MEMORY.of_worker()).begin(lane, 1000.0, unbounded=False)[0].since, flush=True)
 """
 
 
@@ -194,7 +195,8 @@ def test_forks_share_memory_and_their_parent_has_its_own():
     assert done.stdout.split() == ["None", NOON.isoformat(), "None"]
 
 
-def test_without_a_template_a_worker_shares_nothing(monkeypatch):
-    monkeypatch.setattr(bounds_module, "_family", None)
-    bounds_module.of_family().reached(LANE, (NOON, new_id()))
-    assert bounds_module.of_family().begin(LANE, 1000.0, unbounded=False)[0].since is None
+def test_without_a_template_a_worker_shares_nothing():
+    memory = Shared(bounds_module.PLACES)
+    first, second = memory.of_worker(), memory.of_worker()
+    first[0] = 1
+    assert second[0] == 0

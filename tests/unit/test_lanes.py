@@ -72,6 +72,20 @@ def test_only_served_queues_are_known():
     assert known.busy
 
 
+def test_only_lanes_of_a_claim_that_got_all_it_wanted_are_sure_to_have_more():
+    # Given
+    known = knowing(("mail", 0), ("video", 0))
+    known.in_order()
+    assert known.sure == ()
+
+    # When, then
+    known.claimed([claimed("mail", NOON)], full=True)
+    assert known.sure == (Lane("mail", 0),)
+    known.in_order()
+    known.claimed([claimed("mail", NOON)])
+    assert known.sure == ()
+
+
 def test_a_look_that_finds_only_lanes_of_others_finds_nothing():
     known = knowing(("video", 0), serves=lambda queue: queue == "mail")
     assert not known

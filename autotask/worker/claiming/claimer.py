@@ -46,6 +46,7 @@ class Prospect(enum.Enum):
     MORE = "there may be more to claim at once"
     NOTHING = "there is nothing more for this worker now"
     LOCKED = "there is more, but others hold its locks just now"
+    TURN = "there may be more, but it is the turn of others to claim"
     NO_ROOM = "there may be more, but no room for it"
 
 
@@ -95,9 +96,8 @@ class Claimer:
         if look is Prospect.NO_ROOM and (self.told or time.monotonic() >= self._time_to_look()):
             self.look(connection)  # The threads are busy, and have not looked.
         looks = {look, *(self._take_into(intake, connection) for intake in self.others.values())}
-        return next(
-            (best for best in (Prospect.MORE, Prospect.LOCKED, Prospect.NO_ROOM) if best in looks), Prospect.NOTHING
-        )
+        better = Prospect.MORE, Prospect.LOCKED, Prospect.TURN, Prospect.NO_ROOM
+        return next((best for best in better if best in looks), Prospect.NOTHING)
 
     def is_stuck(self, now: float) -> bool:
         """Whether tasks wait behind unexpectedly long ones: another worker may be free."""
@@ -156,7 +156,9 @@ class Claimer:
         if alone or self.news.was_told_of_one:
             self.told, self.told_at, self.told_alone = True, began, alone
         called = self.news.take_word()
-        lanes, suspected, marked, _, due = self.claims.find_lanes(connection)
+        # One that was told has to know whether there is more. Else, lanes that keep it busy may have many dead entries.
+        sure = () if self.told else self.threads.lanes.sure
+        lanes, suspected, marked, _, due = self.claims.find_lanes(connection, sure)
         if marked and self.gates.admit(connection, self._rooms(room)):
             lanes, suspected, _, _, due = self.claims.find_lanes(connection)
         if self.claims.paused.take_addition():
@@ -206,8 +208,11 @@ class Claimer:
             return Prospect.LOCKED
         if self._is_in_quarantine(connection) or not (room := self.room()):
             return Prospect.NO_ROOM
-        lanes, look_at = self.threads.lanes, self._time_to_look()
-        claimed = self._claim(self.threads, connection, room, unbounded=False) if lanes and self.hopeful else 0
+        lanes, look_at, claimed = self.threads.lanes, self._time_to_look(), 0
+        if lanes and self.hopeful:
+            if not self.claims.turns.begin(min(room, LARGEST_CLAIM)):
+                return Prospect.TURN
+            claimed = self._claim(self.threads, connection, room, unbounded=False)
         self.hopeful = True
         if claimed < room or time.monotonic() >= look_at:
             self.look(connection, room)

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import claim, follow, forgotten
-from autotask.store.claim import BoundedLane, Found
+from autotask.store.claim import BoundedLane, Found, Lane
 from autotask.store.follow import Wanted
 from autotask.task import ClaimedTask
-from autotask.worker import bounds
+from autotask.worker import bounds, turns
+from autotask.worker.bounds import Bounds
 from autotask.worker.gates import present
 from autotask.worker.paused import Paused
 from autotask.worker.registration import Registration
+from autotask.worker.turns import Turns
 from autotask.worker.unknown_tasks import UnknownTasks
 
 
@@ -22,6 +24,7 @@ class Claims:
     :param unknown_tasks: the tasks that are left for newer workers.
     :ivar paused: what is paused, as the last look has found it.
     :ivar bounds: the lower bounds of lanes, which other workers may share.
+    :ivar turns: the turns at making large claims, as well; that of this worker ends with its claim.
     """
 
     def __init__(self, registration: Registration, unknown_tasks: UnknownTasks, paused: Paused) -> None:
@@ -29,7 +32,8 @@ class Claims:
         self._registration = registration
         self._unknown_tasks = unknown_tasks
         self._refused = claim.refusals()
-        self.bounds = bounds.of_family()
+        self.bounds = Bounds(bounds.MEMORY.of_worker())
+        self.turns = Turns(turns.MEMORY.of_worker())
 
     def are_whole(self) -> bool:
         """Whether claims leave out nothing that another worker might take."""
@@ -46,18 +50,21 @@ class Claims:
         most_bytes: int | None = None,
     ) -> list[ClaimedTask]:
         """Claim tasks; see :func:`autotask.store.claim.claim`."""
-        return claim.claim(
-            connection,
-            self._registration.id,
-            lanes,
-            per_lane=per_lane,
-            limit=limit,
-            which=which,
-            most_bytes=most_bytes,
-            unknown_names=self._unknown_tasks.names(),
-            paused_names=self.paused.names,
-            refused=self._refused,
-        )
+        try:
+            return claim.claim(
+                connection,
+                self._registration.id,
+                lanes,
+                per_lane=per_lane,
+                limit=limit,
+                which=which,
+                most_bytes=most_bytes,
+                unknown_names=self._unknown_tasks.names(),
+                paused_names=self.paused.names,
+                refused=self._refused,
+            )
+        finally:
+            self.turns.end()
 
     def follow(
         self, connection: BaseDatabaseWrapper, wanted: Sequence[Wanted], queues: Sequence[str]
@@ -65,9 +72,12 @@ class Claims:
         """Claim followers; see :func:`autotask.store.follow.follow`."""
         return follow.follow(connection, self._registration.id, wanted, queues=queues, slots=present().slots)
 
-    def find_lanes(self, connection: BaseDatabaseWrapper) -> Found:
-        """Return the lanes that hold ready tasks, and those that hold suspects, without paused tasks; and the rest of a look."""
-        found = self._find_lanes(connection)
+    def find_lanes(self, connection: BaseDatabaseWrapper, sure: Sequence[Lane] = ()) -> Found:
+        """Return the lanes that hold ready tasks, and those that hold suspects, without paused tasks; and the rest of a look.
+
+        :param sure: lanes that need no look.
+        """
+        found = self._find_lanes(connection, sure)
         if self.paused.note(found.paused):
             found = self._find_lanes(connection)  # without the names that it has just learned of
         if not self.paused:
@@ -78,9 +88,10 @@ class Claims:
         )
         return found._replace(lanes=lanes, suspected=suspected)
 
-    def _find_lanes(self, connection: BaseDatabaseWrapper) -> Found:
+    def _find_lanes(self, connection: BaseDatabaseWrapper, sure: Sequence[Lane] = ()) -> Found:
         return claim.find_lanes(
             connection,
+            sure=sure,
             unknown_names=self._unknown_tasks.names(),
             paused_names=self.paused.names,
             spared=self._refused.spared(),

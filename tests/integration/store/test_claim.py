@@ -201,6 +201,23 @@ def test_the_lanes_that_exist_are_found():
     assert claim.find_lanes(current())[:3] == ([Lane("a", 0), Lane("b", -5), Lane("b", 5)], [], False)
 
 
+def test_beside_lanes_that_are_sure_to_have_tasks_all_others_are_found():
+    # Given lanes before, between and after two of which nobody knows whether they have any by now
+    lanes = [Lane("a", 0), Lane("b", -1), Lane("b", 0, "process"), Lane("b", 1), Lane("d", 0)]
+    for lane in lanes:
+        put(queue=lane.queue, priority=lane.priority, executor=lane.executor)
+    put(queue="b", priority=0)
+
+    # When, then
+    sure = [Lane("c", 0), Lane("b", 0)]
+    assert sorted(claim.find_lanes(current(), sure=sure).lanes, key=order) == sorted(lanes + sure, key=order)
+    assert set(claim.find_lanes(current(), sure=lanes).lanes) == {*lanes, Lane("b", 0)}
+
+
+def order(lane):
+    return lane.queue, lane.priority, lane.executor
+
+
 def test_the_lanes_of_suspects_are_found_beside_the_others():
     put(2, queue="a")
     (suspect,) = put(queue="b")

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from autotask.store import claim, finish, promote
+from autotask.store.claim import Lane
 from autotask.store.connection import current, execute, rows
 from autotask.task import ClaimedTask, State
 from autotask.worker.lanes import Lanes
@@ -44,10 +45,14 @@ def test_a_claim_stays_cheap_while_an_old_transaction_keeps_what_has_ended(other
             end(tasks)
         with explained(current()) as promoting:
             promote.promote(current())
+        with explained(current()) as looking:
+            lanes = claim.find_lanes(current(), sure=drain.sure()).lanes
         assert len(tasks) == 10
         assert_cheap(claiming, index="autotask_ready_pkey", buffers=200)
         assert_cheap(finishing, index="autotask_task_pkey", buffers=200, avoids="autotask_ready_pkey")
         assert_cheap(promoting, index="autotask_due", buffers=20, avoids="autotask_ready_pkey")
+        assert_cheap(looking, index="autotask_ready_pkey", buffers=40)
+        assert lanes == drain.sure() == [Lane("default", 0)]
 
 
 class Drain:
@@ -60,8 +65,11 @@ class Drain:
 
     def claim(self, limit: int) -> list[ClaimedTask]:
         tasks = claim.claim(current(), self._worker, self._lanes.in_order(), per_lane=limit, limit=limit)
-        self._lanes.claimed(tasks)
+        self._lanes.claimed(tasks, full=len(tasks) == limit)
         return tasks
+
+    def sure(self) -> list[Lane]:
+        return list(self._lanes.sure)
 
     def batches(self, number: int) -> None:
         for _ in range(number):

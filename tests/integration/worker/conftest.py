@@ -1,11 +1,13 @@
 """Fixtures: workers that are processes of their own."""
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from autotask.signals import worker_stopping
 from autotask.store import read
 from autotask.store.connection import current
 from tests.helpers import ROOT, environment, wait_until
@@ -36,6 +38,19 @@ def no_program_is_left() -> Iterator[None]:
         if not program.has_ended():
             program.kill()
             print(program.output())
+
+
+@pytest.fixture
+def stopping() -> Iterator[threading.Event]:
+    """Is set when a worker begins to stop."""
+    event = threading.Event()
+
+    def note(**_) -> None:
+        event.set()
+
+    worker_stopping.connect(note)
+    yield event
+    worker_stopping.disconnect(note)
 
 
 @pytest.fixture

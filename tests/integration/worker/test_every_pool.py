@@ -8,7 +8,7 @@ from autotask.store import read
 from autotask.store.connection import current, rows
 from autotask.task import CANCELLED, DONE, ERROR, WAITING, State
 from autotask.worker import watch
-from tests.helpers import ended, wait_until
+from tests.helpers import ended, patient, wait_until
 from tests.integration.worker import everywhere, stubborn
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kept_children")]
@@ -105,7 +105,7 @@ def test_no_more_run_at_a_time_than_there_is_room_for(there, start, tmp_path):
 
 
 def test_running_tasks_finish_within_the_grace_of_a_stopped_worker_and_waiting_ones_are_released(
-    there, start, tmp_path
+    there, start, tmp_path, stopping
 ):
     # Given
     worker = start()
@@ -119,6 +119,7 @@ def test_running_tasks_finish_within_the_grace_of_a_stopped_worker_and_waiting_o
 
     # When
     worker.stop()
+    assert stopping.wait(patient(20))  # It has seen the request, and begins no other task.
     end.touch()
 
     # Then

@@ -1,5 +1,6 @@
 """Values that are handed over to the host of their queue worker, and their way when that goes wrong."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,7 +16,7 @@ from autotask.task import DONE, RUNNING, WAITING
 from autotask.worker.background.handed import Handed
 from tests import gates
 from tests.gates import gate
-from tests.helpers import patient, wait_until
+from tests.helpers import wait_until
 from tests.integration.worker import handed
 from tests.integration.worker.handed import happen, take, taken
 
@@ -264,13 +265,22 @@ def test_values_of_another_process_that_come_while_one_is_handled_are_handled_af
 def test_values_put_at_once_after_one_that_was_handed_over_are_handled_soon(far_host, monkeypatch):
     # The second value notifies nobody, so it has to come before the look that follows the first one.
     monkeypatch.setattr(background, "CALL_EVERY", 600.0)
-    monkeypatch.setattr(background, "LOOK_AGAIN", patient(2.0))
+    monkeypatch.setattr(background, "LOOK_AGAIN", 2.0)
     monkeypatch.setattr("autotask.worker.background.care.LOOK_EVERY", 600.0)
-    take.put("held up")
-    gate("held up reached").wait(20)
-    gate("held up").set()
-    take.put(2)
-    until_taken("held up", 2)
+    for turn in range(10):
+        background._called_at.clear()
+        began = time.monotonic()
+        take.put(f"held up {turn}")
+        gate(f"held up {turn} reached").wait(20)
+        gate(f"held up {turn}").set()
+        take.put(turn)
+        if time.monotonic() - began < background.LOOK_AGAIN:
+            break
+        background.call_hosts(current(), take.name)  # This machine is so busy that the look may have come first.
+        wait_until(lambda number=turn: number in taken, what="the value that came late")
+    else:
+        pytest.fail("no two values came within two seconds")
+    wait_until(lambda: taken[-2:] == [f"held up {turn}", turn], what="the values")
 
 
 def test_a_value_whose_word_is_late_is_not_overtaken_by_the_next_one(far_host, monkeypatch):

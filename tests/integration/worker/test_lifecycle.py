@@ -7,11 +7,12 @@ import uuid
 import pytest
 from django.db import transaction
 
-from autotask.signals import worker_stopping
-from autotask.store import read, rescue, workers
+from autotask.store import claim, read, rescue, workers
+from autotask.store.claim import Lane
 from autotask.store.connection import current, execute, rows
 from autotask.task import DONE, ERROR, WAITING, State
-from autotask.worker import recorder, shutdown
+from autotask.worker import recorder, shutdown, turns
+from autotask.worker.claiming.claimer import Claimer, Prospect
 from autotask.worker.claiming.placement import Placement
 from autotask.worker.identity import make_identity
 from autotask.worker.pools import threads
@@ -20,19 +21,6 @@ from tests.integration.store.shapes import edit, let_run
 from tests.integration.worker import tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def stopping():
-    """Is set when a worker begins to stop."""
-    event = threading.Event()
-
-    def note(**_):
-        event.set()
-
-    worker_stopping.connect(note)
-    yield event
-    worker_stopping.disconnect(note)
 
 
 def stop_in_background(worker):
@@ -339,6 +327,43 @@ def test_urgent_work_in_an_unknown_lane_is_found_while_the_known_ones_have_enoug
     # Then
     assert urgent.wait(10) == "urgent"
     assert not backlog[-1].ready
+
+
+def test_a_worker_does_not_look_into_the_lanes_that_keep_it_busy(start_worker, monkeypatch):
+    # Given
+    looks, find = [], claim.find_lanes
+    monkeypatch.setattr(claim, "find_lanes", lambda *args, **kinds: looks.append(kinds["sure"]) or find(*args, **kinds))
+
+    # When
+    backlog = tasks.nap.enqueue_many([(0.01,)] * 400)
+    start_worker(threads=2)
+
+    # Then: it does so only before it has claimed, and when it gets less than it wants
+    backlog[-1].wait(20)
+    wait_until(lambda: looks[-1] == (), what="a look of an idle worker")
+    assert looks[0] == ()
+    assert (Lane("default", 0),) in looks
+
+
+def test_a_worker_waits_for_its_turn_to_make_a_large_claim(start_worker, monkeypatch):
+    # Given workers of its family that make large claims, and keep at it
+    memory = turns.MEMORY.new()
+    monkeypatch.setattr(turns.MEMORY, "of_worker", lambda: memory)
+    monkeypatch.setattr(turns, "LONGEST", 600.0)
+    others = [turns.Turns(memory) for _ in range(turns.TURNS)]
+    assert all(each.begin(turns.LARGE) for each in others)
+    looks, take = [], Claimer.take
+    monkeypatch.setattr(Claimer, "take", lambda *args: looks.append(found := take(*args)) or found)
+
+    # When
+    start_worker(threads=2)
+    handles = tasks.echo.enqueue_many([(number,) for number in range(1000)])
+    wait_until(lambda: Prospect.TURN in looks, what="a claim that has to wait")
+
+    # Then
+    assert not handles[-1].ready
+    others[0].end()
+    assert [handle.wait(20) for handle in handles] == list(range(1000))
 
 
 def test_a_task_that_waits_behind_long_ones_is_released_to_a_free_worker(start_worker):

@@ -156,7 +156,7 @@ def count_looks(worker, monkeypatch):
     """Return a list that gets an item with each look for lanes."""
     looks, claims = [], worker.claimer.claims
     find = claims.find_lanes
-    monkeypatch.setattr(claims, "find_lanes", lambda connection: looks.append(found := find(connection)) or found)
+    monkeypatch.setattr(claims, "find_lanes", lambda *args: looks.append(found := find(*args)) or found)
     return looks
 
 
