@@ -19,8 +19,8 @@ logger = logging.getLogger("autotask")
 
 D = TypeVar("D", bound=Definition[Any, Any])
 
-#: The limits of tasks of Django, by the names of the tasks: these are looked up by their paths, and not among the definitions.
-limits_of_others: dict[str, Limit] = {}
+#: The limits of tasks of Django, each with the name of the task: these are looked up by their paths, and not among the definitions.
+limits_of_others: set[tuple[str, Limit]] = set()
 
 _definitions: dict[str, Definition[Any, Any]] = {}
 #: The number of definitions that were ever registered.

@@ -56,7 +56,7 @@ class AutotaskBackend(BaseTaskBackend):
         super().validate_task(varied(task, run_after=None) if deferred else task)
         limit = self._definition(task).options.concurrency
         if limit is not None:
-            registry.limits_of_others[task.module_path] = limit
+            registry.limits_of_others.add((task.module_path, limit))
 
     def enqueue(self, task: AnyTask, args: Any, kwargs: Any) -> Any:
         """Store a call, send Django's ``task_enqueued``, and return an :class:`~autotask.backend.result.AutotaskResult`.

@@ -75,7 +75,7 @@ def check_type_names(**_: Any) -> list[CheckMessage]:
 def _limits() -> list[tuple[str, Limit]]:
     """Return the limits that tasks have in their option ``concurrency``, each with the name of the task."""
     own = [(definition.name, definition.options.concurrency) for definition in registry.definitions()]
-    return [(task, limit) for task, limit in (*own, *registry.limits_of_others.items()) if limit is not None]
+    return [(task, limit) for task, limit in (*own, *registry.limits_of_others) if limit is not None]
 
 
 def _meant(name: str, used: set[str]) -> str:

@@ -38,7 +38,7 @@ def test_a_call_that_runs_at_once_sends_the_signals_of_django_in_their_order(aut
     # Given
     heard = []
     signals = {"enqueued": task_enqueued, "started": task_started, "finished": task_finished}
-    receivers = {name: lambda task_result, name=name, **_: heard.append((name, task_result.id)) for name in signals}
+    receivers = {name: lambda task_result, word=name, **_: heard.append((word, task_result.id)) for name in signals}
     for name, signal in signals.items():
         signal.connect(receivers[name])
 

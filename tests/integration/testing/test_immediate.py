@@ -161,7 +161,7 @@ def test_its_signals_come_in_the_order_in_which_they_come_without_it(autotask_im
     # Given
     heard = []
     signals = {"enqueued": task_enqueued, "started": task_started, "succeeded": task_succeeded}
-    receivers = {name: lambda name=name, **_: heard.append(name) for name in signals}
+    receivers = {name: lambda word=name, **_: heard.append(word) for name in signals}
     for name, signal in signals.items():
         signal.connect(receivers[name])
 
