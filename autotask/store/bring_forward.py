@@ -5,31 +5,37 @@ from collections.abc import Sequence
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, marks, ready
+from autotask.store import arrays, held, marks, ready
 from autotask.store.connection import rows
 
 NOW = f"""
-WITH {ready.locked("t.id = ANY(%(ids)s::uuid[]) AND t.state = 0", "t.state = 0")},
+WITH {held.locked_in_order("t.id = ANY(%(ids)s::uuid[]) AND t.state = 0", "t.state = 0")},
 come_due AS (
     UPDATE autotask_task t
     SET run_at = clock_timestamp(), state = {marks.DUE_STATE}, ready_at = {marks.DUE_READY_AT},
         gate = coalesce({marks.FIRST_GATE}, t.gate), passed = 0 * t.passed
     FROM locked WHERE t.id = locked.id
-    RETURNING {ready.RETURNING}, t.gate
+    RETURNING {held.RETURNING}
 ),
 come AS ({ready.come("come_due")}),
-marked AS ({marks.waiting("come_due")})
+{held.waiting("come_due")}
 SELECT id FROM come_due
 """
 
-# A ready one is moved in the ready table as well.
+# A ready or held one is moved in that table as well.
 PRIORITY = f"""
-WITH {ready.locked("t.id = ANY(%(ids)s::uuid[])")},
+WITH {held.locked_in_order("t.id = ANY(%(ids)s::uuid[])")},
 moved AS (
-    UPDATE autotask_ready SET priority = %(priority)s WHERE ctid = ANY(ARRAY(SELECT address FROM locked))
-)
-UPDATE autotask_task t SET priority = %(priority)s WHERE t.id = ANY(ARRAY(SELECT id FROM locked))
-RETURNING t.id
+    UPDATE autotask_ready SET priority = %(priority)s WHERE ctid = ANY(ARRAY(SELECT ready_address FROM locked))
+),
+{held.TAKEN},
+changed AS (
+    UPDATE autotask_task t SET priority = %(priority)s
+    WHERE t.id = ANY(ARRAY(SELECT id FROM locked)) AND {held.ARE_TAKEN}
+    RETURNING {held.RETURNING}
+),
+held AS ({held.come("changed")})
+SELECT id FROM changed
 """
 
 

@@ -22,13 +22,15 @@ RETURNED = RETURNING.replace("t.", "")
 IS_OF = "(r.queue, r.priority, r.executor, r.ready_at, r.id) = (t.queue, t.priority, t.executor, t.ready_at, t.id)"
 
 
-#: When a task ``t`` that is released became ready: then, so that it keeps its place. A suspect waits again for a worker that is
-#: idle: any worker takes one that has waited long.
-AGAIN_AT = "CASE WHEN t.lost = 0 THEN coalesce(t.ready_at, clock_timestamp()) ELSE clock_timestamp() END"
+def again_at(claimed_at: str) -> str:
+    """Return an expression for when a task ``t`` that is released became ready: then, so that it keeps its place.
 
-#: The state of a task ``t``, when only a few are read: a task that does not wait runs, and this table has an index for that.
-STATE = f"""CASE WHEN t.state = {State.READY:d} AND NOT EXISTS (SELECT FROM autotask_ready r WHERE {IS_OF})
-    THEN {State.RUNNING:d}::smallint ELSE t.state END"""
+    A follower that has got a slot became ready when it was claimed. A suspect waits again for a worker that is idle: any worker takes one
+    that has waited long.
+
+    :param claimed_at: when it was claimed.
+    """
+    return f"CASE WHEN t.lost = 0 THEN coalesce(t.ready_at, {claimed_at}) ELSE clock_timestamp() END"
 
 
 def come(source: str) -> str:
@@ -44,46 +46,8 @@ FROM {source} AS come WHERE come.state = {State.READY:d}
 """
 
 
-#: The order in which tasks ``t`` are locked: that in which calls take and replace their keys.
-ORDER = "coalesce(t.flow ->> 'unique', '') COLLATE \"C\", t.id"
-
-
-# In both of the following: of a row that somebody has written since the statement began, the lock is that of its new version. The
-# statement does not see it, and would neither delete nor change it: such a task is left alone, as if it was claimed.
-def locked(
-    which: str, condition: str = "true", columns: str = "", *, source: str = "autotask_task t", carried: str = ""
-) -> str:
-    """Return the CTE ``locked``, which locks waiting tasks one after the other, each with its row here before it, as a claim does.
-
-    All statements that wait for rows of several waiting tasks lock them in this way, and in the order of :data:`ORDER`
-    (docs/explanation/how_it_works.rst, "The order of locks").
-
-    It has the ``id`` of each, and the ``address`` of its row here; NULL for one that is not ready.
-
-    :param which: the condition for the tasks, ``t``.
-    :param condition: holds for them when they are locked.
-    :param columns: more of their columns, each after a comma.
-    :param source: the tasks, perhaps joined with others.
-    :param carried: columns of these others, each after a comma.
-    """
-    return f"""line AS MATERIALIZED (
-    SELECT t.id, t.state, t.queue, t.priority, t.executor, t.ready_at{carried} FROM {source} WHERE {which} ORDER BY {ORDER}
-),
-locked AS MATERIALIZED (
-    SELECT place.address, task.*{carried}
-    FROM line
-    LEFT JOIN LATERAL (
-        SELECT r.ctid AS address FROM autotask_ready r WHERE line.state = 1 AND {IS_OF.replace("t.", "line.")} FOR UPDATE
-    ) AS place ON true
-    CROSS JOIN LATERAL (
-        SELECT t.id{columns} FROM autotask_task t
-        WHERE t.id = line.id AND {condition}
-          AND (t.state <> 1 OR EXISTS (SELECT FROM autotask_ready WHERE ctid = place.address))
-        FOR NO KEY UPDATE
-    ) AS task
-)"""
-
-
+# Of a row that somebody has written since the statement began, the lock is that of its new version. The statement does not see
+# it, and would neither delete nor change it: such a task is left alone, as if it was claimed.
 def still_ready(locked: str) -> str:
     """Return the CTE ``still_ready``, which locks the rows of ready tasks: with their ``address`` and ``id``.
 

@@ -13,7 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.exceptions import AlreadyEnqueued
 from autotask.flow import without_prefix
 from autotask.flow.plan import Throttle
-from autotask.store import arrays, columns, draws, enqueue, many, marks, ready
+from autotask.store import arrays, columns, draws, enqueue, held, many, marks, ready
 from autotask.store.connection import in_transaction, rows
 from autotask.store.enqueue import NewTask
 
@@ -61,15 +61,14 @@ class Stored(NamedTuple):
 #: Whether a task may still be replaced, if it does not run.
 _NOT_BEGUN = "t.attempt = 0 AND NOT t.cancel_requested"
 
-# By the ready table, which has an index for that; the claims would have to be read one by one.
 FIND = f"""
-SELECT t.unique_key, t.id, {_NOT_BEGUN} AND (t.state <> 1 OR EXISTS (SELECT FROM autotask_ready r WHERE {ready.IS_OF}))
+SELECT t.unique_key, t.id, {_NOT_BEGUN} AND {held.STATE} <> 2
 FROM autotask_task t
 WHERE t.unique_key = ANY(%(key)s::text[]) AND {columns.HAS_KEY}
 """
 
 LOCK = f"""
-WITH {ready.locked("t.id = ANY(%(id)s::uuid[])", _NOT_BEGUN, ", t.payload")}
+WITH {held.locked_in_order("t.id = ANY(%(id)s::uuid[])", _NOT_BEGUN, ", t.payload")}
 SELECT id, payload FROM locked
 """
 
@@ -79,7 +78,7 @@ SELECT id, payload FROM locked
 # Rows are locked in the order of their keys, as they are inserted. The conditions are checked again once a row is locked,
 # so a task that has begun meanwhile is left alone.
 # The ready row of one that stays is written all the same: a claim that began before this commit would read the task as it was,
-# and now leaves it to the next claim.
+# and now leaves it to the next claim. That of one that waits at a gate is deleted, and inserted again.
 # The new arguments are carried through all of it: in a join of such tables, the planner would expect few rows, and compare each of
 # thousands with each.
 REPLACE = f"""
@@ -94,7 +93,7 @@ new AS (
     FROM clock {enqueue.KINDS}{enqueue.FLOWING}
 ),
 {
-    ready.locked(
+    held.locked_in_order(
         "true",
         _NOT_BEGUN,
         ", t.state, t.passed, t.flow, t.created_at, t.unique_key",
@@ -111,11 +110,12 @@ former AS MATERIALIZED (
     ) AS locked
 ),
 moves AS (
-    DELETE FROM autotask_ready WHERE ctid = ANY(ARRAY(SELECT address FROM former WHERE NOT stays_there))
+    DELETE FROM autotask_ready WHERE ctid = ANY(ARRAY(SELECT ready_address FROM former WHERE NOT stays_there))
 ),
 touched AS (
-    UPDATE autotask_ready SET suspect = suspect WHERE ctid = ANY(ARRAY(SELECT address FROM former WHERE stays_there))
+    UPDATE autotask_ready SET suspect = suspect WHERE ctid = ANY(ARRAY(SELECT ready_address FROM former WHERE stays_there))
 ),
+{held.TAKEN.replace("locked", "former")},
 replaced AS (
     UPDATE autotask_task t
     SET arguments = new_arguments, payload = new_payload, flow = new_flow, run_at = due,
@@ -126,12 +126,12 @@ replaced AS (
         gate = CASE WHEN stays_there THEN t.gate ELSE new_gate END,
         passed = CASE WHEN stays_there THEN t.passed WHEN new_gate IS NOT NULL THEN 0 END
     FROM former
-    WHERE t.id = former.id
-    RETURNING {ready.RETURNING}, t.gate, stays_there AND former.state = 1 AS stays_ready,
+    WHERE t.id = former.id AND {held.ARE_TAKEN}
+    RETURNING {held.RETURNING}, stays_there AND former.state = 1 AS stays_ready,
               former.flow, former.passed > coalesce(t.passed, 0) AS gives_up
 ),
 come AS ({ready.come("(SELECT * FROM replaced WHERE NOT stays_ready)")}),
-marked AS ({marks.waiting("replaced")}),
+{held.waiting("replaced")},
 given_up AS (
     DELETE FROM autotask_slot s
     USING replaced r CROSS JOIN LATERAL jsonb_array_elements(r.flow -> 'gates') AS gate

@@ -401,8 +401,9 @@ def test_a_limit_of_a_queue_that_no_task_has_is_w007_with_the_one_that_was_meant
         ("tests.plain", "Names are '*', 'disk', 'openai', 'tests.counted', 'queue:NAME'"),
     ],
 )
-def test_a_limit_that_no_task_names_is_w009_with_the_names_that_there_are(settings, name, meant):
+def test_a_limit_that_no_task_names_is_w009_with_the_names_that_there_are(settings, monkeypatch, name, meant):
     # Given
+    monkeypatch.setattr(registry, "limits_of_others", set())
     settings.AUTOTASK_LIMITS = {"openai": 20, "disk": 5, "tests.counted": 2, "queue:mail": 2, "*": 9, name: 1}
     for task, concurrency in (("plain", None), ("sent", "openai"), ("written", Limit(3, name="disk")), ("counted", 4)):
         delayed_task(name=f"tests.{task}", queue="mail", concurrency=concurrency)(one)
