@@ -12,11 +12,26 @@ from django.db import OperationalError, connections, transaction as transactions
 from autotask.acts import tasks as acts
 from autotask.flow import Flow, LimitGate
 from autotask.handle import TaskHandle
-from autotask.store import enqueue, find, finish, forgotten, gates, promote, release, rescue, task_logs, unique
+from autotask.store import (
+    claim,
+    enqueue,
+    find,
+    finish,
+    forgotten,
+    gates,
+    paused_tasks,
+    pauses,
+    promote,
+    release,
+    rescue,
+    task_logs,
+    unique,
+)
 from autotask.store.connection import current, dedicated, execute, rows
 from autotask.store.errors import is_locked
 from autotask.store.finish import HandingOn
 from autotask.store.gates import Present
+from autotask.store.pauses import Kind
 from autotask.store.release import Release
 from autotask.store.unique import Terms
 from autotask.task import State
@@ -24,6 +39,7 @@ from autotask.worker.recorder import LOCK_TIMEOUT
 from autotask.worker.unfinished import Unfinished
 from tests.helpers import LONG, patient, wait_until
 from tests.integration.store.shapes import new_task, outcome, put, sign_on, take, waiting_for_locks
+from tests.integration.store.test_everything_at_once import MISPLACED
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -261,6 +277,13 @@ class Worker:
         promote.promote(connection)
         gates.admit(connection, Present(), room={})
         if self._chance.random() < 0.1:
+            pauses.pause(connection, Kind.TASK, "tests.task", until=None, reason="", by="")
+            for lane in claim.find_lanes(connection).lanes:
+                paused_tasks.hold(connection, lane.queue, lane.priority, lane.executor)
+            paused_tasks.hold_slots(connection)
+            pauses.resume(connection, Kind.TASK, "tests.task")
+        paused_tasks.let_go(connection, pauses.gate_of(Kind.TASK, "tests.task"))
+        if self._chance.random() < 0.1:
             alive = [id for (id,) in rows(connection, "SELECT id FROM autotask_worker")]
             rescue.rescue(connection, [self._chance.choice(alive)], reason="", max_crashes=3, error_ttl=9.0)
         if not rows(connection, "SELECT 1 FROM autotask_worker WHERE id = %(id)s", {"id": self._id}):
@@ -377,4 +400,5 @@ def test_workers_and_callers_who_act_on_the_same_tasks_in_any_order_meet_in_no_d
     # Then
     assert errors == []
     assert counted() == 0
+    assert rows(current(), MISPLACED) == []
     assert min(done[Worker], done[Caller]) > CALLERS
