@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import claims, marks, ready
+from autotask.store import claims, held, marks, ready
 from autotask.store.prepared import bound_rows_for_caller, rows_for_caller
 from autotask.store.pull import BEHIND, QUICK
 from autotask.task import REMOTE
@@ -78,22 +78,24 @@ started AS (
         awaited = t.awaited OR %(step)s::int IS NOT NULL
     FROM quick
     WHERE t.id = %(id)s::uuid AND (t.state = 0 AND {_COMES_NEXT} OR t.state = 1 AND EXISTS (SELECT FROM taken))
-    RETURNING {ready.RETURNING}, t.gate
+    RETURNING {held.RETURNING}
 ),
 come AS ({ready.come("started")}),
-waiting AS ({marks.waiting("started")})
+{held.waiting("started")}
 SELECT count(*) FROM started
 """
 
 # Only a step that waits at a gate for its first attempt. It gives up what it has passed so far.
+_WAITS_AT_GATE = f"t.id = %(id)s::uuid AND t.state = 8 AND t.executor <> '{REMOTE}' AND t.attempt = 0 AND t.lost = 0"
 PUT_BACK = f"""
 WITH {QUICK},
+let_go AS ({held.taken(f"(SELECT * FROM autotask_task t WHERE {_WAITS_AT_GATE})")}),
 back AS (
     UPDATE autotask_task t
     SET executor = '{REMOTE}', state = 1, ready_at = clock_timestamp() + %(seconds)s::float8 * interval '1 s',
         passed = 0 * t.passed
     FROM quick
-    WHERE t.id = %(id)s::uuid AND t.state = 8 AND t.executor <> '{REMOTE}' AND t.attempt = 0 AND t.lost = 0
+    WHERE {_WAITS_AT_GATE} AND EXISTS (SELECT FROM let_go)
     RETURNING {ready.RETURNING}, t.flow
 ),
 come AS ({ready.come("back")}),

@@ -14,7 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask import lines
 from autotask.flow import Flow
 from autotask.flow.plan import Throttle
-from autotask.store import addressee, arrays, claims, columns, marks, ready
+from autotask.store import addressee, arrays, claims, columns, held, ready
 from autotask.store.columns import Carried, MaybeMoment, MaybeSeconds, Seconds
 from autotask.store.connection import execute, rows
 from autotask.store.prepared import bare_rows_for_caller, bare_rows_if_prepared
@@ -261,7 +261,7 @@ FLOWING_ROWS = flowing_rows()
 UNLESS_TAKEN = f"""
 ORDER BY t.unique_key COLLATE "C", t.place
 {columns.UNLESS_TAKEN}
-RETURNING {ready.RETURNED}, gate
+RETURNING {held.RETURNED}
 """
 
 # Tasks with gates wait at the first of them, in the order of run_at, which are a microsecond apart for that; a mark asks a
@@ -269,7 +269,7 @@ RETURNING {ready.RETURNED}, gate
 MANY_FLOWING = f"""
 WITH stored AS ({FLOWING_ROWS}{UNLESS_TAKEN}),
 come AS ({ready.come("stored")}),
-marked AS ({marks.waiting("stored")})
+{held.waiting("stored")}
 SELECT count(*), CASE WHEN count(*) < cardinality(%(id)s::uuid[]) THEN array_agg(id) END FROM stored
 """
 

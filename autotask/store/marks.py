@@ -38,14 +38,3 @@ def freed(source: str) -> str:
     :param source: a table expression with a column ``flow``.
     """
     return _FREED.format(source=source)
-
-
-def waiting(source: str) -> str:
-    """Return a statement that marks the gates at which the tasks of a source wait now.
-
-    :param source: a table expression with the columns ``state`` and ``gate``.
-    """
-    return f"""
-INSERT INTO autotask_mark (gate, at)
-SELECT come.gate, clock_timestamp() FROM {source} AS come WHERE come.state = 8 GROUP BY come.gate
-"""

@@ -6,7 +6,7 @@ import uuid
 from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import claims, columns, marks, model_rows, ready
+from autotask.store import claims, columns, held, model_rows, ready
 from autotask.store.connection import rows
 from autotask.task import REMOTE
 
@@ -40,11 +40,11 @@ back AS (
         flow=f"flow - '{columns.WHY}'",
     )
 }
-RETURNING {ready.RETURNED}, name, gate
+RETURNING {held.RETURNED}, name
 ),
 come AS ({ready.come("back")}),
 taken_out AS ({claims.taken_out("back")}),
-marked AS ({marks.waiting("back")})"""
+{held.waiting("back")}"""
 
 HOLDER = f"SELECT r.flow ->> 'unique', taken.id FROM autotask_result r, LATERAL ({_TAKEN}) AS taken WHERE r.id = %(id)s"
 

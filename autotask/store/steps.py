@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, claims, columns, marks, model_rows, notify, ready
+from autotask.store import arrays, claims, columns, held, marks, model_rows, notify, ready
 from autotask.store.connection import in_utc, rows
 from autotask.store.model_rows import RowTable
 from autotask.store.prepared import prepared_rows
@@ -116,7 +116,7 @@ ended AS (
         failures = 0, lost = 0, unknown_since = NULL, started_at = NULL,
         expires_at = NULL, unique_key = {columns.KEY_AGAIN}, executor = {_NEXT}
     FROM step o WHERE t.id = ANY(ARRAY(SELECT id FROM step)) AND t.id = o.id
-    RETURNING {ready.RETURNING}, t.flow, t.gate, t.awaited, o.number, o.value,
+    RETURNING {held.RETURNING}, t.flow, t.awaited, o.number, o.value,
               clock_timestamp() - (o.ended_ago + o.seconds) * interval '1 s' AS started_at,
               clock_timestamp() - o.ended_ago * interval '1 s' AS ended_at
 ),
@@ -129,7 +129,7 @@ kept AS (
     DO UPDATE SET value = excluded.value, started_at = excluded.started_at, ended_at = excluded.ended_at
 ),
 marked AS ({marks.freed("(SELECT flow FROM ended WHERE state <> 1)")}),
-waiting AS ({marks.waiting("ended")})
+{held.waiting("ended")}
 """
 
 _ADVANCED = "\nSELECT count(*), array_agg(id) FILTER (WHERE awaited) FROM ended"
