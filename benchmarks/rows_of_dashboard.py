@@ -2,7 +2,7 @@
 
 from django.db import connection
 
-from autotask.store import ready
+from autotask.store import held, ready
 
 #: As a real site has them: few names, some queues, long tails of errors.
 LIVE = """
@@ -31,6 +31,7 @@ SELECT nextval('autotask_fence'), (SELECT id FROM autotask_worker ORDER BY id LI
 FROM autotask_task WHERE progress_total = 100
 """
 READY = f"""
+WITH held AS ({held.come(f"(SELECT {held.RETURNING} FROM autotask_task t)")})
 {ready.come("(SELECT t.* FROM autotask_task t WHERE t.progress_total IS NULL)")}
 """
 

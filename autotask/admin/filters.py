@@ -32,7 +32,7 @@ STATES = {
 }
 
 
-#: The most running and ready tasks that are looked up one by one, from their own tables.
+#: The most running, ready and held tasks that are looked up one by one, from their own tables.
 FEW = 1_000
 
 
@@ -44,12 +44,14 @@ def in_state(state: State) -> Q:
     """
     if state.ended:
         return Q(state=state, ended_at__isnull=False)
-    if state in (State.SCHEDULED, State.HELD):
+    if state is State.SCHEDULED:
         return Q(stored_state=state, ended_at__isnull=True)
     if (found := few.ids(current(), state, FEW)) is not None:
         return Q(id__in=found, state=state)
-    running = few.ids(current(), State.RUNNING, FEW) if state is State.READY else None
-    of_row = Q(stored_state=State.READY, ended_at__isnull=True)
+    running = few.ids(current(), State.RUNNING, FEW) if state is not State.RUNNING else None
+    of_row = Q(
+        stored_state__in=(State.READY, State.HELD) if state is State.RUNNING else (state,), ended_at__isnull=True
+    )
     # To know that few run is better for the plan than to ask of each whether it runs.
     return of_row & Q(state=state) if running is None else of_row & ~Q(id__in=running)
 
@@ -115,6 +117,8 @@ class GateFilter(LinkedFilter):
 
     def having(self, value: str) -> Q:
         """Return the condition for the tasks that wait at a gate."""
+        if (found := few.ids_at(current(), value, FEW)) is not None:
+            return Q(id__in=found, state=State.HELD, gate=value)
         return in_state(State.HELD) & Q(gate=value)
 
 

@@ -21,6 +21,7 @@ _CHURNING = """autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold =
 STORAGE = f"""
 ALTER TABLE autotask_task SET (fillfactor = 85, {_CHURNING});
 ALTER TABLE autotask_ready SET ({_CHURNING});
+ALTER TABLE autotask_held SET ({_CHURNING});
 ALTER TABLE autotask_claim SET (fillfactor = 50, {_CHURNING});
 ALTER TABLE autotask_claim ALTER ids SET STORAGE PLAIN;
 ALTER TABLE autotask_worker SET (fillfactor = 50);
@@ -63,7 +64,7 @@ LIVE = f"CREATE VIEW autotask_live AS {_COLUMNS.format(more='', **_JOINED)} LEFT
 # Without a join, which would not keep the order of the primary key: the newest tasks of all tables are read from the ends.
 _OF_CLAIM = "(SELECT {} FROM autotask_claim c WHERE t.id = ANY(c.ids) LIMIT 1)"
 _LOOKED_UP = {
-    "runs": "CASE WHEN t.state = 1 THEN t.id IN (SELECT r.id FROM autotask_running r) ELSE false END",
+    "runs": "CASE WHEN t.state <> 0 THEN t.id IN (SELECT r.id FROM autotask_running r) ELSE false END",
     "at": _OF_CLAIM.format("c.at"),
     "worker_id": _OF_CLAIM.format("c.worker_id"),
     "fence": _OF_CLAIM.format("(c.number << 10) + array_position(c.ids, t.id) - 1"),
@@ -726,6 +727,43 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="HeldTask",
+            fields=[
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "gate",
+                        "rank",
+                        "run_at",
+                        "id",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("id", models.UUIDField()),
+                ("run_at", models.DateTimeField()),
+                ("expires_at", models.DateTimeField(null=True)),
+                ("rank", models.SmallIntegerField()),
+                ("follows", models.BooleanField()),
+                ("resets", models.BooleanField()),
+                ("gate", models.TextField()),
+                ("queue", models.TextField()),
+            ],
+            options={
+                "db_table": "autotask_held",
+                "default_permissions": (),
+                "indexes": [
+                    models.Index(
+                        models.F("expires_at"),
+                        condition=models.Q(("expires_at__isnull", False)),
+                        name="autotask_expiring",
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="ReadyTask",
             fields=[
                 (
@@ -970,19 +1008,6 @@ class Migration(migrations.Migration):
                         models.F("schedule"),
                         condition=models.Q(("schedule__isnull", False)),
                         name="autotask_of_schedule",
-                    ),
-                    models.Index(
-                        models.F("gate"),
-                        models.OrderBy(models.F("priority"), descending=True),
-                        models.F("run_at"),
-                        models.F("id"),
-                        condition=models.Q(("state", 8)),
-                        name="autotask_held",
-                    ),
-                    models.Index(
-                        models.F("expires_at"),
-                        condition=models.Q(("expires_at__isnull", False), ("state", 8)),
-                        name="autotask_expiring",
                     ),
                     models.Index(
                         models.F("name"),

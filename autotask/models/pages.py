@@ -63,7 +63,9 @@ class TaskRecord(View):
     subject = models.TextField(_("subject"), null=True)
     metadata = models.JSONField(_("metadata"), null=True)
     expired = models.BooleanField(_("result expired"))
-    stored_state = models.SmallIntegerField()  # that of the row, which has indexes: one that runs is READY there
+    stored_state = (
+        models.SmallIntegerField()
+    )  # that of the row, which has indexes: one that runs is READY or HELD there
 
     class Meta:
         db_table = "autotask_record"

@@ -67,7 +67,8 @@ class LiveFields(TaskFields):
 class Task(LiveFields):
     """A live task: it waits or runs.
 
-    While it is READY by its state, it has a row in :class:`ReadyTask` if it is ready, or else a place in a :class:`Claim`: it runs.
+    While it is READY by its state, it has a row in :class:`ReadyTask` if it is ready; while it is HELD, one in :class:`HeldTask`. Or
+    else it has a place in a :class:`Claim`: it runs.
 
     :ivar attempt: the attempts that are over.
     """
@@ -80,17 +81,6 @@ class Task(LiveFields):
         indexes = [
             models.Index("run_at", name="autotask_due", condition=models.Q(state=SCHEDULED)),
             models.Index("schedule", name="autotask_of_schedule", condition=models.Q(schedule__isnull=False)),
-            models.Index(
-                "gate",
-                models.F("priority").desc(),
-                "run_at",
-                "id",
-                name="autotask_held",
-                condition=models.Q(state=HELD),
-            ),
-            models.Index(
-                "expires_at", name="autotask_expiring", condition=models.Q(state=HELD, expires_at__isnull=False)
-            ),
             models.Index(
                 "name",
                 models.F("priority").desc(),
@@ -132,6 +122,32 @@ class ReadyTask(models.Model):
         default_permissions = ()
         indexes = [
             models.Index("queue", "priority", "executor", name="autotask_suspect", condition=models.Q(suspect=True))
+        ]
+
+
+class HeldTask(models.Model):
+    """A task that waits at a gate: what is needed to find it, in the order in which tasks pass.
+
+    :ivar rank: its priority, with the other sign.
+    :ivar follows: whether a claim may take it as a follower, as far as it alone is concerned.
+    :ivar resets: whether such a claim writes the task, as of :class:`ReadyTask`.
+    """
+
+    pk = models.CompositePrimaryKey("gate", "rank", "run_at", "id")
+    gate = models.TextField()
+    rank = models.SmallIntegerField()
+    run_at = models.DateTimeField()
+    id = models.UUIDField()
+    queue = models.TextField()
+    expires_at = models.DateTimeField(null=True)
+    follows = models.BooleanField()
+    resets = models.BooleanField()
+
+    class Meta:
+        db_table = "autotask_held"
+        default_permissions = ()
+        indexes = [
+            models.Index("expires_at", name="autotask_expiring", condition=models.Q(expires_at__isnull=False)),
         ]
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import claims, marks, ready
+from autotask.store import claims, held, marks, ready
 from autotask.store.prepared import bound_rows_for_caller, rows_for_caller
 from autotask.store.pull import BEHIND, QUICK
 from autotask.task import REMOTE
@@ -60,8 +60,10 @@ _COMES_NEXT = f"""(%(step)s::int IS NULL OR t.executor = '{REMOTE}' AND %(step)s
     AND (t.state = 1 OR %(step)s::int > 1))"""
 
 # By whichever pool: from now on it is like any other task, so a dead worker or a retry does not wait for the client. A step
-# after the first may begin before its deadline; a first one only when the task is ready.
+# after the first may begin before its deadline; a first one only when the task is ready. If the task waits for a client, it comes to
+# its first gate now.
 # Without a step, it may be part of a transaction of the site, whose commit has to wait for the disk.
+_IS_PAST = f"(t.state = 1 AND t.executor <> '{REMOTE}')"
 START = f"""
 WITH quick AS MATERIALIZED (
     SELECT CASE WHEN %(step)s::int IS NOT NULL THEN set_config('synchronous_commit', 'off', true) END
@@ -70,16 +72,35 @@ WITH quick AS MATERIALIZED (
 started AS (
     UPDATE autotask_task t
     SET run_at = clock_timestamp(), executor = %(executor)s::text, payload = coalesce(%(payload)s::bytea, t.payload),
-        state = CASE WHEN t.state = 1 THEN 1 ELSE {marks.DUE_STATE} END,
-        ready_at = CASE WHEN t.state = 1 THEN clock_timestamp() ELSE {marks.DUE_READY_AT} END,
-        gate = coalesce({marks.FIRST_GATE}, t.gate), passed = CASE WHEN t.state = 1 THEN t.passed ELSE 0 * t.passed END, awaited = t.awaited OR %(step)s::int IS NOT NULL
+        state = CASE WHEN {_IS_PAST} OR {marks.HAS_NONE} THEN 1 ELSE 8 END,
+        ready_at = CASE WHEN {_IS_PAST} OR {marks.HAS_NONE} THEN clock_timestamp() END,
+        gate = coalesce({marks.FIRST_GATE}, t.gate), passed = CASE WHEN {_IS_PAST} THEN 1 ELSE 0 END * t.passed,
+        awaited = t.awaited OR %(step)s::int IS NOT NULL
     FROM quick
     WHERE t.id = %(id)s::uuid AND (t.state = 0 AND {_COMES_NEXT} OR t.state = 1 AND EXISTS (SELECT FROM taken))
-    RETURNING {ready.RETURNING}, t.gate
+    RETURNING {held.RETURNING}
 ),
 come AS ({ready.come("started")}),
-waiting AS ({marks.waiting("started")})
+{held.waiting("started")}
 SELECT count(*) FROM started
+"""
+
+# Only a step that waits at a gate for its first attempt. It gives up what it has passed so far.
+_WAITS_AT_GATE = f"t.id = %(id)s::uuid AND t.state = 8 AND t.executor <> '{REMOTE}' AND t.attempt = 0 AND t.lost = 0"
+PUT_BACK = f"""
+WITH {QUICK},
+let_go AS ({held.taken(f"(SELECT * FROM autotask_task t WHERE {_WAITS_AT_GATE})")}),
+back AS (
+    UPDATE autotask_task t
+    SET executor = '{REMOTE}', state = 1, ready_at = clock_timestamp() + %(seconds)s::float8 * interval '1 s',
+        passed = 0 * t.passed
+    FROM quick
+    WHERE {_WAITS_AT_GATE} AND EXISTS (SELECT FROM let_go)
+    RETURNING {ready.RETURNING}, t.flow
+),
+come AS ({ready.come("back")}),
+marked AS ({marks.freed("back")})
+SELECT count(*) FROM back
 """
 
 _HAS_NOTHING_SPECIAL = """t.attempt = 0 AND t.failures = 0 AND t.lost = 0 AND t.flow IS NULL AND NOT t.cancel_requested
@@ -153,6 +174,15 @@ def start(
     """
     params = {"id": id, "executor": executor, "step": step, "payload": payload}
     return bool(rows_for_caller(connection, START, params)[0][0])
+
+
+def put_back(connection: BaseDatabaseWrapper, id: uuid.UUID, seconds: float) -> bool:
+    """Let a task whose step waits at a gate wait for a client from outside again, as if the step had not been begun.
+
+    :param seconds: for which it is offered to nobody.
+    :returns: whether it waited there.
+    """
+    return bool(rows_for_caller(connection, PUT_BACK, {"id": id, "seconds": seconds})[0][0])
 
 
 def claim(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, marks, ready
+from autotask.store import arrays, held, marks, ready
 from autotask.store.connection import rows
 
 # Rows are locked in the order of their ids, as everybody does who locks several.
@@ -21,22 +21,29 @@ come_due AS (
     SET run_at = clock_timestamp(), state = {marks.DUE_STATE}, ready_at = {marks.DUE_READY_AT},
         gate = coalesce({marks.FIRST_GATE}, t.gate), passed = 0 * t.passed
     FROM meant WHERE t.id = meant.id
-    RETURNING {ready.RETURNING}, t.gate
+    RETURNING {held.RETURNING}
 ),
 come AS ({ready.come("come_due")}),
-marked AS ({marks.waiting("come_due")})
+{held.waiting("come_due")}
 SELECT id FROM come_due
 """
 
-# A ready one is moved in the ready table as well.
+# A ready or held one is moved in that table as well. With its old priority it may still be there when the new row is inserted,
+# so that is deleted first.
 PRIORITY = f"""
-WITH {ready.locked_first("t.id = ANY(%(ids)s::uuid[])", "t.id")},
-{_MEANT.format(condition=ready.WAITS)},
+WITH {held.locked_first("t.id = ANY(%(ids)s::uuid[])", "t.id")},
+{_MEANT.format(condition=held.WAITS)},
 moved AS (
     UPDATE autotask_ready SET priority = %(priority)s WHERE ctid = ANY(ARRAY(SELECT address FROM still_ready))
-)
-UPDATE autotask_task t SET priority = %(priority)s WHERE t.id = ANY(ARRAY(SELECT id FROM meant))
-RETURNING t.id
+),
+taken AS (DELETE FROM autotask_held WHERE ctid = ANY(ARRAY(SELECT address FROM still_held)) RETURNING id),
+changed AS (
+    UPDATE autotask_task t SET priority = %(priority)s
+    WHERE t.id = ANY(ARRAY(SELECT id FROM meant)) AND (t.state <> 8 OR t.id = ANY(ARRAY(SELECT id FROM taken)))
+    RETURNING {held.RETURNING}
+),
+held AS ({held.come("changed")})
+SELECT id FROM changed
 """
 
 

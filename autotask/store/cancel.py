@@ -8,7 +8,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.flow import Flow
-from autotask.store import cancelled, columns, marks, model_rows, notify, ready
+from autotask.store import cancelled, columns, held, marks, model_rows, notify, ready
 from autotask.store.cancelled import Cancelled
 from autotask.store.connection import rows, text
 
@@ -29,11 +29,13 @@ def kept(source: str, **values: str) -> str:
     )
 
 
-# A ready one is taken from the ready table first: the lock of its row there decides the race with a claim.
+# One that is ready or held is taken from that table first: the lock of its row there decides the race with a claim.
 _GONE = f"""
 WITH taken AS ({ready.taken("(SELECT * FROM autotask_task WHERE id = %(id)s AND state = 1)")}),
+let_go AS ({held.taken("(SELECT * FROM autotask_task WHERE id = %(id)s AND state = 8)")}),
 gone AS (
-    DELETE FROM autotask_task WHERE id = %(id)s AND (state <> 1 OR EXISTS (SELECT FROM taken)) RETURNING *
+    DELETE FROM autotask_task
+    WHERE id = %(id)s AND (state = 0 OR EXISTS (SELECT FROM taken) OR EXISTS (SELECT FROM let_go)) RETURNING *
 ),
 kept AS ({kept("gone", error_message="%(reason)s::text")} {model_rows.RETURNING}),
 marked AS ({marks.freed("gone")})"""

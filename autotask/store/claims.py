@@ -31,7 +31,7 @@ FROM made CROSS JOIN LATERAL unnest(made.ids) WITH ORDINALITY AS u(id, place) JO
 WHERE t.id = ANY(ARRAY(SELECT unnest(ids) FROM made))"""
 
 #: Whether a task ``t`` runs, for lists in the order of an index: the view of live tasks is a join, which would not keep it.
-RUNS = "CASE WHEN t.state = 1 THEN t.id IN (SELECT id FROM autotask_running) ELSE false END"
+RUNS = "CASE WHEN t.state <> 0 THEN t.id IN (SELECT id FROM autotask_running) ELSE false END"
 
 #: The state of a task ``t``, in the same way.
 STATE = f"CASE WHEN {RUNS} THEN 2::smallint ELSE t.state END"

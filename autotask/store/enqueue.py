@@ -14,11 +14,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask import lines
 from autotask.flow import Flow
 from autotask.flow.plan import Throttle
-from autotask.store import addressee, arrays, claims, columns, marks, ready
+from autotask.store import addressee, arrays, claims, columns, held, ready
 from autotask.store.columns import Carried, MaybeMoment, MaybeSeconds, Seconds
 from autotask.store.connection import execute, rows
 from autotask.store.prepared import bare_rows_for_caller, bare_rows_if_prepared
-from autotask.task import BACKGROUND
+from autotask.task import BACKGROUND, REMOTE
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -240,9 +240,10 @@ def flowing_rows(others: str = "", **more: str) -> str:
     :param others: joins other tables to the new tasks, ``t``.
     :param more: further columns, or other expressions for some.
     """
+    passes = f"(t.gate IS NULL OR kind.executor = '{REMOTE}')"  # as in autotask.store.marks
     values = {
-        "state": "CASE WHEN due.at > clock.now THEN 0 WHEN t.gate IS NULL THEN 1 ELSE 8 END",
-        "ready_at": f"CASE WHEN due.at <= clock.now AND t.gate IS NULL THEN {_TURN} END",
+        "state": f"CASE WHEN due.at > clock.now THEN 0 WHEN {passes} THEN 1 ELSE 8 END",
+        "ready_at": f"CASE WHEN due.at <= clock.now AND {passes} THEN {_TURN} END",
         "run_at": "due.at + t.place * interval '1 us'",
         "flow": FLOW,
         "unique_key": "t.unique_key",
@@ -260,7 +261,7 @@ FLOWING_ROWS = flowing_rows()
 UNLESS_TAKEN = f"""
 ORDER BY t.unique_key COLLATE "C", t.place
 {columns.UNLESS_TAKEN}
-RETURNING {ready.RETURNED}, gate
+RETURNING {held.RETURNED}
 """
 
 # Tasks with gates wait at the first of them, in the order of run_at, which are a microsecond apart for that; a mark asks a
@@ -268,7 +269,7 @@ RETURNING {ready.RETURNED}, gate
 MANY_FLOWING = f"""
 WITH stored AS ({FLOWING_ROWS}{UNLESS_TAKEN}),
 come AS ({ready.come("stored")}),
-marked AS ({marks.waiting("stored")})
+{held.waiting("stored")}
 SELECT count(*), CASE WHEN count(*) < cardinality(%(id)s::uuid[]) THEN array_agg(id) END FROM stored
 """
 

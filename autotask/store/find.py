@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, ready
+from autotask.store import arrays, held
 from autotask.store.connection import rows
 from autotask.task import State
 
@@ -23,7 +23,7 @@ GROUP BY id LIMIT 2
 """
 
 STATES = f"""
-SELECT t.id, {ready.STATE} FROM autotask_task t WHERE t.id = ANY(%(ids)s::uuid[])
+SELECT t.id, {held.STATE} FROM autotask_task t WHERE t.id = ANY(%(ids)s::uuid[])
 UNION ALL
 SELECT id, state FROM autotask_result WHERE id = ANY(%(ids)s::uuid[])
 """

@@ -7,15 +7,12 @@ from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, claim, claims, columns, pauses
+from autotask.store import arrays, claim, claims, columns, held, pauses
 from autotask.store.prepared import prepared_rows
-from autotask.task import THREAD, ClaimedTask
+from autotask.task import ClaimedTask
 
 #: The most followers at a time, in as many claims as they need.
 MOST = 2 * claims.MOST
-
-#: Followers with larger arguments than this, in bytes, are not claimed: a worker holds many of them.
-SMALL = 10_000
 
 
 class Wanted(NamedTuple):
@@ -33,11 +30,14 @@ class Wanted(NamedTuple):
     flow: str | None = None
 
 
-# What is read of them: a wide row costs more than its update.
-_READ = ", ".join(f"t.{name}" for name in (*claim.COLUMNS, "gate"))
+# The fields of a claimed task. The row of a follower does not say since when it is ready; its flow is that of its gate if it is not
+# read.
+_FIELDS = claim.FIELDS.replace("t.ready_at", "at").rpartition(", ")[0]
 
-#: The flow of a follower is that of its gate if it is not read.
-_FLOW = claim.FIELDS.rpartition(", ")[2]
+# Whether it may follow. Its own row is only read for its name, if any name is paused.
+_MAY = """, h.follows AND h.queue = ANY(%(queues)s::text[]) AND h.queue <> ALL((SELECT queues FROM stopped)::text[])
+                AND CASE WHEN (SELECT cardinality(names) FROM stopped) > 0
+                    THEN (SELECT t.name <> ALL(stopped.names) FROM autotask_task t, stopped WHERE t.id = h.id) ELSE true END AS may"""
 
 # * The worker has slots of these gates, and the followers get these one after the other. They have not passed their gate.
 # * They are taken in the order of the gate, up to the first one that may not follow, so that nobody is overtaken: it has
@@ -45,7 +45,8 @@ _FLOW = claim.FIELDS.rpartition(", ")[2]
 # * An array for each gate, not rows: to number and sort rows takes longer than to find them. An aggregate takes the rows of a
 #   subquery in their order.
 # * Nobody follows at a gate that is paused, or while slots above its current number are taken.
-# * Their claim names them in that order. They are locked, so that all of them change.
+# * Their claim names them in that order. All of their rows in the held table are locked, so all of them are deleted. As in a claim,
+#   those of the tasks stay as they are, but for a few.
 FOLLOW = f"""
 WITH {claim.ALIVE},
 {pauses.STOPPED},
@@ -62,47 +63,40 @@ wanted AS MATERIALIZED (
       )
 ),
 line AS MATERIALIZED (
-    SELECT wanted.place, next.ids[:coalesce(array_position(next.may, false) - 1, cardinality(next.ids))] AS ids
+    SELECT wanted.place, next.ids[:next.most] AS ids, next.addresses[:next.most] AS addresses
     FROM wanted CROSS JOIN LATERAL (
-        SELECT array_agg(first.id) AS ids, array_agg(first.may) AS may
+        SELECT array_agg(first.id) AS ids, array_agg(first.address) AS addresses,
+               coalesce(array_position(array_agg(first.may), false) - 1, {MOST}) AS most
         FROM (
-            SELECT t.id,
-                   coalesce(t.passed = 0, false) AND t.lost = 0 AND t.unknown_since IS NULL AND t.executor = '{THREAD}'
-                   AND t.queue = ANY(%(queues)s::text[]) AND octet_length(t.payload) <= {SMALL}
-                   AND t.queue <> ALL((SELECT queues FROM stopped)::text[])
-                   AND t.name <> ALL((SELECT names FROM stopped)::text[])
-                   AND coalesce(t.flow #>> '{{gates,0,when_full}}', 'wait') = 'wait' AND t.flow #> '{{gates,1}}' IS NULL
-                   AS may
-            FROM autotask_task t
-            WHERE t.state = 8 AND t.gate = wanted.gate
-            ORDER BY t.priority DESC, t.run_at, t.id LIMIT wanted.number
-            FOR NO KEY UPDATE SKIP LOCKED
+            {held.first("wanted.gate", "wanted.number", _MAY)}
         ) AS first
     ) AS next
 ),
 chosen AS MATERIALIZED (
-    SELECT (array_agg(u.id ORDER BY line.place, u.turn))[:{MOST}] AS ids
-    FROM line CROSS JOIN LATERAL unnest(line.ids) WITH ORDINALITY AS u(id, turn)
+    SELECT (array_agg(u.id ORDER BY line.place, u.turn))[:{MOST}] AS ids,
+           (array_agg(u.address ORDER BY line.place, u.turn))[:{MOST}] AS addresses
+    FROM line CROSS JOIN LATERAL unnest(line.ids, line.addresses) WITH ORDINALITY AS u(id, address, turn)
 ),
 following AS MATERIALIZED (
     SELECT chosen.ids[part * {claims.MOST} + 1:(part + 1) * {claims.MOST}] AS ids
     FROM chosen CROSS JOIN generate_series(0, (cardinality(chosen.ids) - 1) / {claims.MOST}) AS part
 ),
 gone AS (
-    UPDATE autotask_task t
-    SET state = 1, unique_key = {columns.KEY_AGAIN}, progress_done = NULL, progress_total = NULL,
-        ready_at = clock_timestamp()
-    WHERE t.id = ANY((SELECT ids FROM chosen)::uuid[])
-    RETURNING {_READ}
+    DELETE FROM autotask_held WHERE ctid = ANY((SELECT addresses FROM chosen)::tid[]) RETURNING id, resets
 ),
-{claims.MADE.replace("array_agg(id) FROM gone HAVING count(*) > 0", "ids FROM following")}
-SELECT t.gate, {claim.FIELDS.replace(_FLOW, "NULLIF(t.flow, leader.flow)::text")}
-FROM made CROSS JOIN LATERAL unnest(made.ids) WITH ORDINALITY AS u(id, place) JOIN gone t USING (id)
+{claims.MADE.replace("array_agg(id) FROM gone HAVING count(*) > 0", "ids FROM following")},
+reset AS (
+    UPDATE autotask_task t SET unique_key = {columns.KEY_AGAIN}, progress_done = NULL, progress_total = NULL
+    WHERE t.id = ANY(ARRAY(SELECT id FROM gone WHERE resets))
+)
+SELECT {_FIELDS}, NULLIF(t.flow, leader.flow)::text, t.gate
+FROM made CROSS JOIN LATERAL unnest(made.ids) WITH ORDINALITY AS u(id, place) JOIN autotask_task t ON t.id = u.id
 JOIN unnest(%(gates)s::text[], %(flows)s::jsonb[]) AS leader(gate, flow) USING (gate)
+WHERE t.id = ANY((SELECT ids FROM chosen)::uuid[])
 """
 
 #: In the row of a follower. Their fences are in the order of their gate; the server takes three times as long to sort them.
-_FENCE = itemgetter(1 + ClaimedTask._fields.index("fence"))
+_FENCE = itemgetter(ClaimedTask._fields.index("fence"))
 
 
 def follow(
@@ -130,6 +124,7 @@ def follow(
     }
     found: dict[str, list[ClaimedTask]] = {each.gate: [] for each in wanted}
     flows = {each.gate: each.flow for each in wanted}
-    for gate, *row, flow in sorted(prepared_rows(connection, FOLLOW, params), key=_FENCE):
-        found[gate].append(claim.record((*row, flow or flows[gate]), worker_id))
+    for row in sorted(prepared_rows(connection, FOLLOW, params), key=_FENCE):
+        gate = row[-1]
+        found[gate].append(claim.record((*row[:-2], row[-2] or flows[gate]), worker_id))
     return found

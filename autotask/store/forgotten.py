@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, claims, columns, marks, ready
+from autotask.store import arrays, claims, columns, held, marks, ready
 from autotask.store.claim import refusals
 from autotask.store.connection import rows
 from autotask.store.isolation import Refusals
@@ -35,13 +35,13 @@ meant AS MATERIALIZED (SELECT t.id, f.number, f.at FROM forgotten f {_ITS_TASKS}
 released AS (
     UPDATE autotask_task t
     SET state = CASE WHEN {marks.FOLLOWS} THEN 8 ELSE 1 END,
-        ready_at = CASE WHEN NOT {marks.FOLLOWS} THEN {ready.AGAIN_AT} END, unique_key = {columns.KEY_AGAIN},
+        ready_at = CASE WHEN NOT {marks.FOLLOWS} THEN {ready.again_at("meant.at")} END, unique_key = {columns.KEY_AGAIN},
         started_at = meant.at
     FROM meant WHERE t.id = ANY(ARRAY(SELECT id FROM meant)) AND t.id = meant.id
-    RETURNING {ready.RETURNING}, t.gate
+    RETURNING {held.RETURNING}
 ),
 come AS ({ready.come("released")}),
-marked AS ({marks.waiting("released")}),
+{held.waiting("released")},
 kept AS MATERIALIZED (
     SELECT DISTINCT f.number FROM forgotten f {_ITS_TASKS} WHERE t.id <> ALL(ARRAY(SELECT id FROM meant))
 ),

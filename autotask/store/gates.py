@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, overfull, paused_tasks, pauses, slots
+from autotask.store import arrays, held, overfull, paused_tasks, pauses, slots
 from autotask.store.connection import execute, rows
 from autotask.store.isolation import Refusals
 from autotask.store.prepared import prepared_rows
@@ -48,6 +48,7 @@ asked AS MATERIALIZED (
     SELECT gate, split_part(substr(gate, {prefix}), '(', 1) AS base FROM (SELECT DISTINCT gate FROM due) AS gates
 )"""
 
+# * Tasks that may follow others are willing to wait, so only the others are read, if the number of slots is known.
 # * A slot is free if nobody has it, or if its task has ended or has to pass the gate again. The lowest ones are given first,
 #   so that two sessions compete for the same ones, and a lowered limit is not exceeded by both together.
 # * Rows of slots are locked without waiting, and changed only while they have the version that was seen as free.
@@ -66,8 +67,9 @@ open AS MATERIALIZED (
         SELECT count(*) AS waiting, max((first.said->>'most')::int) AS most,
                bool_or(first.said->>'when_full' <> 'wait') AS impatient
         FROM (
-            SELECT t.flow->'gates'->t.passed AS said FROM autotask_task t
-            WHERE t.state = 8 AND t.gate = asked.gate
+            SELECT CASE WHEN NOT h.follows OR present.most IS NULL
+                        THEN (SELECT t.flow->'gates'->t.passed FROM autotask_task t WHERE t.id = h.id) END AS said
+            FROM autotask_held h WHERE h.gate = asked.gate
             LIMIT least(coalesce(present.most, {MOST_TO_LIMIT}), {MOST_TO_LIMIT}) + 1
         ) AS first
     ) AS queue
@@ -162,22 +164,18 @@ bucket AS MATERIALIZED (
     WHERE NOT {pauses.bars_gate("asked.gate")}
 ),
 queue AS MATERIALIZED (
-    SELECT bucket.*, first.id, least(coalesce(place.room, 0), first.free) AS room, first.cost, first.period,
+    SELECT bucket.*, first.id, first.address, least(coalesce(place.room, 0), first.free) AS room, first.cost, first.period,
            greatest(first.most - least(floor(0.4 * first.most), floor({{late}} / first.period)), first.cost) AS most,
            row_number() OVER line AS turn, sum(first.cost) OVER line AS total,
            least(full_then, now + (0.001 + max(first.most * first.period) OVER (PARTITION BY bucket.gate)) * interval '1 s')
                AS full_at
     FROM bucket CROSS JOIN LATERAL (
-        SELECT t.id, t.executor, t.priority, t.run_at,
+        SELECT h.address, t.id, t.executor, t.priority, t.run_at,
                CASE WHEN {pauses.STOPPED_AT} IS NULL THEN (t.flow->'gates'->t.passed->>'cost')::float8 ELSE 0 END AS cost,
                coalesce(bucket.interval, (t.flow->'gates'->t.passed->>'interval')::float8) AS period,
                coalesce(bucket.burst, (t.flow->'gates'->t.passed->>'burst')::float8) AS most,
                {slots.FREE_LATER} AS free
-        FROM autotask_task t CROSS JOIN stopped
-        WHERE t.state = 8 AND t.gate = bucket.gate
-        ORDER BY t.priority DESC, t.run_at, t.id
-        LIMIT most_seen + 1
-        FOR NO KEY UPDATE OF t SKIP LOCKED
+        FROM ({held.locked("h.gate = bucket.gate", "most_seen + 1")}) AS h JOIN autotask_task t ON t.id = h.id CROSS JOIN stopped
     ) AS first
     LEFT JOIN unnest(%(executors)s::text[], %(rooms)s::int[]) AS place(executor, room) ON place.executor = first.executor
     WINDOW line AS (PARTITION BY bucket.gate ORDER BY first.priority DESC, first.run_at, first.id

@@ -9,6 +9,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.flow import Flow, Gate
+from autotask.store import held
 from autotask.store.connection import in_utc, rows
 from autotask.task import State
 
@@ -66,14 +67,14 @@ class Holder:
 SEEN_GATES = f"""
 SELECT g.gate, statement_timestamp() AT TIME ZONE 'UTC',
        (SELECT count(*) FROM (
-           SELECT FROM autotask_task t WHERE t.state = 8 AND t.gate = g.gate LIMIT {COUNTED + 1}
+           SELECT FROM autotask_held h WHERE h.gate = g.gate LIMIT {COUNTED + 1}
        ) AS first),
        (SELECT count(*) FROM autotask_slot s JOIN autotask_task t ON t.id = s.task_id
         WHERE s.gate = g.gate AND t.passed >= s.place),
        b.full_at AT TIME ZONE 'UTC', b.closed_until AT TIME ZONE 'UTC',
        coalesce(
-           (SELECT t.flow::text FROM autotask_task t WHERE t.state = 8 AND t.gate = g.gate
-            ORDER BY t.priority DESC, t.run_at, t.id LIMIT 1),
+           (SELECT (SELECT t.flow::text FROM autotask_task t WHERE t.id = h.id) FROM autotask_held h WHERE h.gate = g.gate
+            ORDER BY {held.ORDER} LIMIT 1),
            (SELECT t.flow::text FROM autotask_slot s JOIN autotask_task t ON t.id = s.task_id
             WHERE s.gate = g.gate AND t.passed >= s.place LIMIT 1)
        )
@@ -87,12 +88,12 @@ SEEN = SEEN_GATES.format(gates="(SELECT %(gate)s::text AS gate)")
 # many gates, the statistics of the table still know those at which most tasks wait.
 BUSIEST = f"""
 WITH RECURSIVE found AS (
-    (SELECT gate, 1 AS number FROM autotask_task WHERE state = 8 ORDER BY gate LIMIT 1)
+    (SELECT gate, 1 AS number FROM autotask_held ORDER BY gate LIMIT 1)
     UNION ALL
     SELECT following.gate, found.number + 1
     FROM found
     CROSS JOIN LATERAL (
-        SELECT t.gate FROM autotask_task t WHERE t.state = 8 AND t.gate > found.gate ORDER BY t.gate LIMIT 1
+        SELECT h.gate FROM autotask_held h WHERE h.gate > found.gate ORDER BY h.gate LIMIT 1
     ) AS following
     WHERE found.number < {LOOKED_AT}
 ),
@@ -101,13 +102,13 @@ known AS (
     UNION
     SELECT unnest(stats.most_common_vals::text::text[])
     FROM pg_stats stats
-    JOIN pg_class ON pg_class.oid = 'autotask_task'::regclass
+    JOIN pg_class ON pg_class.oid = 'autotask_held'::regclass
     JOIN pg_namespace ON pg_namespace.oid = pg_class.relnamespace
     WHERE stats.schemaname = pg_namespace.nspname AND stats.tablename = pg_class.relname AND stats.attname = 'gate'
 ),
 compared AS (
     SELECT gate, (SELECT count(*) FROM (
-        SELECT FROM autotask_task t WHERE t.state = 8 AND t.gate = known.gate LIMIT {COMPARED}
+        SELECT FROM autotask_held h WHERE h.gate = known.gate LIMIT {COMPARED}
     ) AS first) AS waiting
     FROM known
     ORDER BY waiting DESC, gate
@@ -129,7 +130,7 @@ WITH slot AS (
 ),
 busy AS (
     SELECT gate FROM slot
-    WHERE NOT EXISTS (SELECT FROM autotask_task t WHERE t.state = 8 AND t.gate = slot.gate)
+    WHERE NOT EXISTS (SELECT FROM autotask_held h WHERE h.gate = slot.gate)
     GROUP BY gate ORDER BY count(*) DESC, gate LIMIT %(limit)s
 )
 {SEEN_GATES.format(gates="busy")}

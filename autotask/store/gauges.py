@@ -44,7 +44,7 @@ FROM queue CROSS JOIN LATERAL (
 _OTHERS = {
     State.SCHEDULED: "autotask_task t WHERE t.state = 0 ORDER BY t.run_at",
     State.RUNNING: "autotask_running r JOIN autotask_task t ON t.id = r.id",
-    State.HELD: "autotask_task t WHERE t.state = 8 ORDER BY t.gate",
+    State.HELD: "autotask_held t ORDER BY t.gate",
 }
 
 OTHERS = " UNION ALL ".join(

@@ -69,7 +69,7 @@ RUNNING = "autotask_running r JOIN autotask_task t ON t.id = r.id"
 _ORDERS = {
     State.SCHEDULED: ("autotask_task", "run_at", "autotask_due"),
     State.READY: ("autotask_ready", "queue, priority, executor, ready_at", "autotask_ready"),
-    State.HELD: ("autotask_task", "gate, priority DESC, run_at, id", "autotask_held"),
+    State.HELD: ("autotask_held", "gate, rank, run_at, id", "autotask_held"),
     State.RUNNING: (RUNNING, "t.id", None),
     State.ERROR: ("autotask_result", "id", None),
     State.CANCELLED: ("autotask_result", "id", None),
@@ -77,7 +77,7 @@ _ORDERS = {
 
 
 #: The tables that hold the tasks of one state only.
-_OF_ONE_STATE = ("autotask_ready", RUNNING)
+_OF_ONE_STATE = ("autotask_ready", "autotask_held", RUNNING)
 
 
 def _counted(table: str, state: State, order: str, limit: str = str(COUNTED + 1)) -> str:
@@ -134,7 +134,7 @@ SELECT queue, 2, count(*) FROM (
     SELECT t.queue FROM {RUNNING} LIMIT {COUNTED}) AS running GROUP BY queue
 UNION ALL
 SELECT queue, 8, count(*) FROM (
-    SELECT queue FROM autotask_task WHERE state = 8 ORDER BY gate, priority DESC, run_at, id LIMIT {HELD_SEEN + 1}
+    SELECT queue FROM autotask_held ORDER BY gate, rank, run_at, id LIMIT {HELD_SEEN + 1}
 ) AS held GROUP BY queue
 """
 

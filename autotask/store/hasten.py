@@ -5,7 +5,7 @@ from datetime import datetime
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import pauses, ready
+from autotask.store import held, pauses, ready
 from autotask.store.claim import Lane
 from autotask.store.connection import in_utc, rows
 from autotask.task import State
@@ -16,7 +16,8 @@ WHERE t.state <> 2 AND NOT {pauses.BARS_TASK}
 """
 
 HASTEN = f"""
-WITH hastened AS (
+WITH taken AS ({held.taken("(SELECT * FROM autotask_task WHERE id = %(id)s AND state = 8)")}),
+hastened AS (
     UPDATE autotask_task t
     SET state = 1, ready_at = coalesce(t.ready_at, clock_timestamp()), passed = jsonb_array_length(t.flow->'gates')
     WHERE t.id = %(id)s AND NOT EXISTS (SELECT FROM autotask_running r WHERE r.id = t.id)

@@ -59,7 +59,7 @@ WHERE NOT needed.granted
 """
 
 TABLES = [
-    *("autotask_task", "autotask_ready", "autotask_claim", "autotask_result", "autotask_attempt"),
+    *("autotask_task", "autotask_ready", "autotask_held", "autotask_claim", "autotask_result", "autotask_attempt"),
     *("autotask_worker", "autotask_schedule"),
     *("autotask_mark", "autotask_slot", "autotask_bucket", "autotask_pause"),
     *("autotask_step", "autotask_background", "autotask_background_instance", "autotask_background_trigger"),

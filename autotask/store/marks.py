@@ -1,5 +1,7 @@
 """Marks: requests to look at a gate, left in the transaction that makes a task wait there or frees a slot."""
 
+from autotask.task import REMOTE
+
 # Only limits are marked: tokens are not returned. NULL has no elements, so a task without gates leaves no mark.
 _FREED = """
 INSERT INTO autotask_mark (gate, at)
@@ -12,8 +14,12 @@ GROUP BY 1
 #: The first gate of a task; NULL if it has none.
 FIRST_GATE = "t.flow->'gates'->0->>'key'"
 
-#: Whether a task that is due has no gates to pass: one that should be cancelled is ready, for a worker to record that.
-PASSES = "(t.passed IS NULL OR t.cancel_requested)"
+#: Whether a task that is begun has no gates to pass: one that should be cancelled is ready, for a worker to record that.
+HAS_NONE = "(t.passed IS NULL OR t.cancel_requested)"
+
+#: Whether a task that is due has no gates to pass now. One that waits for a client from outside passes them when the client begins its
+#: step: before that, it would keep slots and tokens from others for as long as nobody comes.
+PASSES = f"({HAS_NONE} OR t.executor = '{REMOTE}')"
 
 #: The state of a task that is due: it waits at its first gate if it has one. ``passed`` is NULL without gates.
 DUE_STATE = f"CASE WHEN {PASSES} THEN 1 ELSE 8 END"
@@ -32,14 +38,3 @@ def freed(source: str) -> str:
     :param source: a table expression with a column ``flow``.
     """
     return _FREED.format(source=source)
-
-
-def waiting(source: str) -> str:
-    """Return a statement that marks the gates at which the tasks of a source wait now.
-
-    :param source: a table expression with the columns ``state`` and ``gate``.
-    """
-    return f"""
-INSERT INTO autotask_mark (gate, at)
-SELECT come.gate, clock_timestamp() FROM {source} AS come WHERE come.state = 8 GROUP BY come.gate
-"""

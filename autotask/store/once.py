@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.exceptions import AlreadyEnqueued
-from autotask.store import claims, columns, enqueue, marks, ready
+from autotask.store import claims, columns, enqueue, held, ready
 from autotask.store.connection import execute, in_transaction, rows
 from autotask.store.enqueue import NewTask
 from autotask.store.unique import TRIES, Stored
@@ -61,11 +61,11 @@ WITH gone AS (
 ),
 back AS (
 {enqueue.flowing_rows(" JOIN gone ON gone.id = t.id", created_at="gone.created_at", attempt="gone.attempt")}
-RETURNING {ready.RETURNED}, gate
+RETURNING {held.RETURNED}
 ),
 come AS ({ready.come("back")}),
 taken_out AS ({claims.taken_out("back")}),
-marked AS ({marks.waiting("back")}),
+{held.waiting("back")},
 forgotten AS (DELETE FROM autotask_step s USING back WHERE s.task_id = back.id)
 SELECT id FROM back
 """

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import cancel, marks, model_rows
+from autotask.store import cancel, held, marks, model_rows
 from autotask.store.connection import rows
 
 #: The message of dropped tasks.
@@ -15,17 +15,16 @@ PIECE = 500
 
 _SAYS = "t.flow->'gates'->t.passed->>'when_full'"
 
-# A task that has begun, and waits for another attempt, is not dropped.
+# A task that has begun, and waits for another attempt or its next step, is not dropped.
+_IS_DROPPED = f"""t.started_at IS NULL AND {_SAYS} = 'drop'
+    AND NOT EXISTS (SELECT FROM autotask_step s WHERE s.task_id = t.id)"""
+
 _DROPPED = f"""
-WITH gone AS (
-    DELETE FROM autotask_task t
-    WHERE t.id = ANY(ARRAY(
-        SELECT t.id FROM autotask_task t
-        WHERE t.state = 8 AND t.gate = %(gate)s AND t.started_at IS NULL AND {_SAYS} = 'drop'
-        LIMIT {PIECE} FOR UPDATE SKIP LOCKED
-    ))
-    RETURNING t.*
+WITH dropped AS MATERIALIZED (
+    {held.locked("h.gate = %(gate)s", str(PIECE), task=_IS_DROPPED, lock="UPDATE")}
 ),
+taken AS (DELETE FROM autotask_held WHERE ctid = ANY(ARRAY(SELECT address FROM dropped))),
+gone AS (DELETE FROM autotask_task t WHERE t.id = ANY(ARRAY(SELECT id FROM dropped)) RETURNING t.*),
 kept AS ({cancel.kept("gone", error_message=f"'{LIMIT_REACHED}'")} {model_rows.RETURNING}),
 marked AS ({marks.freed("gone")})"""
 
@@ -35,7 +34,7 @@ SUPERSEDED = f"""
 WITH waiting AS MATERIALIZED (
     SELECT t.id, row_number() OVER newest AS place, first_value(t.id) OVER newest AS last,
            coalesce(%(most)s::int, (t.flow->'gates'->t.passed->>'most')::int) AS most
-    FROM autotask_task t WHERE t.state = 8 AND t.gate = %(gate)s AND {_SAYS} = 'cancel_running'
+    FROM autotask_held h JOIN autotask_task t ON t.id = h.id WHERE h.gate = %(gate)s AND {_SAYS} = 'cancel_running'
     WINDOW newest AS (ORDER BY t.created_at DESC, t.id DESC)
 ),
 holder AS MATERIALIZED (

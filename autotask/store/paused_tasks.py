@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import marks, pauses, ready
+from autotask.store import held, marks, pauses, ready
 from autotask.store.connection import rows
 from autotask.store.pauses import GATE, IN_FORCE, STOPPED, STOPPED_AT, Kind
 
@@ -22,12 +22,10 @@ FIRST: Slot = ("", 0)
 # lies between the bounds, whatever the collation makes of the colon.
 LOOK = f"""
 WITH RECURSIVE held(gate) AS (
-    (SELECT t.gate FROM autotask_task t
-     WHERE t.state = 8 AND t.gate > 'pause' AND t.gate < 'pausf' ORDER BY t.gate LIMIT 1)
+    (SELECT h.gate FROM autotask_held h WHERE h.gate > 'pause' AND h.gate < 'pausf' ORDER BY h.gate LIMIT 1)
     UNION ALL
     SELECT following.gate FROM held CROSS JOIN LATERAL (
-        SELECT t.gate FROM autotask_task t
-        WHERE t.state = 8 AND t.gate > held.gate AND t.gate < 'pausf' ORDER BY t.gate LIMIT 1
+        SELECT h.gate FROM autotask_held h WHERE h.gate > held.gate AND h.gate < 'pausf' ORDER BY h.gate LIMIT 1
     ) AS following
 )
 SELECT p.kind, p.name, extract(epoch FROM p.until - clock_timestamp())::float8 FROM autotask_pause p
@@ -45,11 +43,11 @@ gone AS (
     DELETE FROM autotask_pause p WHERE p.id = ANY(ARRAY(SELECT id FROM over)) RETURNING p.kind, p.name
 ),
 held(gate) AS (
-    (SELECT t.gate FROM autotask_task t
-     WHERE t.state = 8 AND EXISTS (SELECT FROM gone WHERE gone.kind = 'limit') ORDER BY t.gate LIMIT 1)
+    (SELECT h.gate FROM autotask_held h
+     WHERE EXISTS (SELECT FROM gone WHERE gone.kind = 'limit') ORDER BY h.gate LIMIT 1)
     UNION ALL
     SELECT following.gate FROM held CROSS JOIN LATERAL (
-        SELECT t.gate FROM autotask_task t WHERE t.state = 8 AND t.gate > held.gate ORDER BY t.gate LIMIT 1
+        SELECT h.gate FROM autotask_held h WHERE h.gate > held.gate ORDER BY h.gate LIMIT 1
     ) AS following
 ),
 marked AS (
@@ -84,8 +82,9 @@ taken AS (
 ),
 moved AS (
     UPDATE autotask_task t SET state = 8, gate = '{GATE}' || t.name, ready_at = NULL, passed = 0 * t.passed
-    WHERE t.id = ANY(ARRAY(SELECT id FROM taken)) RETURNING t.flow
+    WHERE t.id = ANY(ARRAY(SELECT id FROM taken)) RETURNING {held.RETURNING}, t.flow
 ),
+held AS ({held.come("moved")}),
 marked AS ({marks.freed("moved")})
 SELECT max(e.ready_at)::text, (SELECT count(*) FROM moved) FROM examined e
 """
@@ -99,19 +98,25 @@ examined AS MATERIALIZED (
     WHERE (s.gate, s.number) > (%(gate)s::text, %(number)s::int) ORDER BY s.gate, s.number LIMIT {PIECE}
 ),
 picked AS MATERIALIZED (
-    SELECT t.id, t.state, t.queue, t.priority, t.executor, t.ready_at FROM autotask_task t CROSS JOIN stopped
+    SELECT t.id, t.state, t.queue, t.priority, t.executor, t.ready_at, t.gate, t.run_at FROM autotask_task t CROSS JOIN stopped
     WHERE t.id = ANY(ARRAY(SELECT e.task_id FROM examined e))
       AND CASE WHEN t.cancel_requested OR t.passed = 0 THEN false
                ELSE t.state IN (1, 8) AND (t.name = ANY(stopped.names) OR t.queue = ANY(stopped.queues)) END
     ORDER BY t.id FOR NO KEY UPDATE OF t SKIP LOCKED
 ),
 {ready.still_ready("picked")},
+still_held AS MATERIALIZED (
+    SELECT h.ctid AS address, h.id FROM picked t JOIN autotask_held h ON {held.IS_OF} WHERE t.state = 8
+    FOR UPDATE OF h SKIP LOCKED
+),
 taken AS (DELETE FROM autotask_ready WHERE ctid = ANY(ARRAY(SELECT address FROM still_ready))),
+let_go AS (DELETE FROM autotask_held WHERE ctid = ANY(ARRAY(SELECT address FROM still_held))),
 moved AS (
     UPDATE autotask_task t SET state = 8, gate = {STOPPED_AT}, ready_at = NULL, passed = 0
     FROM stopped
-    WHERE t.id = ANY(ARRAY(SELECT id FROM picked WHERE state <> 1 UNION ALL SELECT id FROM still_ready)) RETURNING t.flow
+    WHERE t.id = ANY(ARRAY(SELECT id FROM still_held UNION ALL SELECT id FROM still_ready)) RETURNING {held.RETURNING}, t.flow
 ),
+held AS ({held.come("moved")}),
 marked AS ({marks.freed("moved")})
 SELECT e.gate, e.number, (SELECT count(*) FROM moved) FROM examined e ORDER BY e.gate DESC, e.number DESC LIMIT 1
 """
@@ -120,31 +125,33 @@ SELECT e.gate, e.number, (SELECT count(*) FROM moved) FROM examined e ORDER BY e
 # there is one, many may follow, and keep others waiting.
 DIVERT = f"""
 WITH {STOPPED},
-line AS MATERIALIZED (
-    SELECT t.id, {STOPPED_AT} AS pause FROM (
-        SELECT t.id, t.name, t.queue FROM autotask_task t WHERE t.state = 8 AND t.gate = %(gate)s::text
-        ORDER BY t.priority DESC, t.run_at, t.id LIMIT {PIECE} FOR NO KEY UPDATE SKIP LOCKED
-    ) AS t CROSS JOIN stopped
+picked AS MATERIALIZED (
+    {held.locked("h.gate = %(gate)s::text", str(PIECE))}
 ),
+line AS MATERIALIZED (
+    SELECT t.id FROM autotask_task t, stopped WHERE t.id = ANY(ARRAY(SELECT id FROM picked)) AND {STOPPED_AT} IS NOT NULL
+),
+taken AS (DELETE FROM autotask_held WHERE ctid = ANY(ARRAY(SELECT address FROM picked JOIN line USING (id)))),
 moved AS (
     UPDATE autotask_task t SET gate = {STOPPED_AT}, passed = 0
-    FROM stopped WHERE t.id = ANY(ARRAY(SELECT id FROM line WHERE pause IS NOT NULL)) RETURNING t.flow
+    FROM stopped WHERE t.id = ANY(ARRAY(SELECT id FROM line)) RETURNING {held.RETURNING}, t.flow
 ),
+held AS ({held.come("moved")}),
 marked AS ({marks.freed("moved")})
 SELECT count(*) FROM moved
 """
+
+_IS_PAUSED = f"""EXISTS (
+        SELECT 1 FROM autotask_pause p WHERE p.kind = %(kind)s::text AND p.name = %(name)s::text AND {IN_FORCE.format("p")}
+    )"""
 
 # In the order in which they would have run; ready a microsecond apart, as in a bulk. A task with gates begins at the first.
 # By an array of ids and their places in it, as a join could be planned to read the rows again for each of them.
 LET_GO = f"""
 WITH picked AS MATERIALIZED (
-    SELECT t.id FROM autotask_task t WHERE t.state = 8 AND t.gate = %(gate)s::text
-      AND NOT EXISTS (
-          SELECT 1 FROM autotask_pause p
-          WHERE p.kind = %(kind)s::text AND p.name = %(name)s::text AND {IN_FORCE.format("p")}
-      )
-    ORDER BY t.priority DESC, t.run_at, t.id LIMIT {PIECE} FOR NO KEY UPDATE SKIP LOCKED
+    {held.locked(f"h.gate = %(gate)s::text AND NOT {_IS_PAUSED}", str(PIECE))}
 ),
+taken AS (DELETE FROM autotask_held WHERE ctid = ANY(ARRAY(SELECT address FROM picked))),
 clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 moved AS (
     UPDATE autotask_task t
@@ -152,10 +159,10 @@ moved AS (
         ready_at = CASE WHEN {marks.PASSES}
                         THEN (SELECT now FROM clock) + array_position(ARRAY(SELECT id FROM picked), t.id) * interval '1 us' END
     WHERE t.id = ANY(ARRAY(SELECT id FROM picked))
-    RETURNING {ready.RETURNING}, t.gate
+    RETURNING {held.RETURNING}
 ),
 come AS ({ready.come("moved")}),
-marked AS ({marks.waiting("moved")})
+{held.waiting("moved")}
 SELECT count(*) FROM moved
 """
 
@@ -210,8 +217,8 @@ def hold(
     :returns: the moment after which to continue, None at the end of the lane; and how many are held.
     """
     params = {"queue": queue, "priority": priority, "executor": executor, "after": after}
-    ((last, held),) = rows(connection, HOLD, params)
-    return last, int(held)
+    ((last, moved),) = rows(connection, HOLD, params)
+    return last, int(moved)
 
 
 def hold_slots(connection: BaseDatabaseWrapper, after: Slot = FIRST) -> tuple[Slot | None, int]:

@@ -4,7 +4,7 @@ import uuid
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import marks, ready
+from autotask.store import held, marks, ready
 from autotask.store.connection import rows
 from autotask.store.gates import UNTIL_NEXT
 from autotask.store.isolation import Refusals
@@ -35,10 +35,10 @@ PROMOTE = f"""
 WITH due AS MATERIALIZED ({DUE} FOR NO KEY UPDATE SKIP LOCKED),
 promoted AS (
     {_UPDATE}
-    RETURNING {ready.RETURNING}, t.gate
+    RETURNING {held.RETURNING}
 ),
 come AS ({ready.come("promoted")}),
-marked AS ({marks.waiting("promoted")})
+{held.waiting("promoted")}
 SELECT (SELECT count(*) FROM promoted),
        least((SELECT extract(epoch FROM run_at - statement_timestamp())::float8 FROM autotask_task
               WHERE state = 0 AND run_at > statement_timestamp() ORDER BY run_at LIMIT 1),
@@ -49,9 +49,9 @@ PROMOTE_THESE = f"""
 WITH due AS MATERIALIZED (
     SELECT id FROM autotask_task WHERE id = ANY(%(id)s::uuid[]) AND state = 0 ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 ),
-promoted AS ({_UPDATE} RETURNING {ready.RETURNING}, t.gate),
+promoted AS ({_UPDATE} RETURNING {held.RETURNING}),
 come AS ({ready.come("promoted")}),
-marked AS ({marks.waiting("promoted")})
+{held.waiting("promoted")}
 SELECT count(*) FROM promoted
 """
 

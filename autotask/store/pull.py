@@ -1,8 +1,9 @@
 """Remote tasks: a client from outside takes them one by one, and starts each step.
 
-Such a task has the executor ``remote``, for which no worker claims. While a step is due or runs, it has the executor of its
-definition, and is a task like any other. The commits here do not wait for the disk: a lost one costs the client a repetition,
-and what a step does is committed later, with all that was committed before.
+Such a task has the executor ``remote``, for which no worker claims, and is ready whatever its limits and rates are. While a step is
+due or runs, it has the executor of its definition, and is a task like any other: then it passes its gates. The commits here do not
+wait for the disk: a lost one costs the client a repetition, and what a step does is committed later, with all that was committed
+before.
 """
 
 import uuid
@@ -132,7 +133,6 @@ SELECT id FROM autotask_task
 WHERE state IN (0, 1) AND executor = '{REMOTE}' AND name = %(name)s AND arguments = %(task_info)s LIMIT 10
 """
 
-# It stays ready, so that it keeps its slots.
 HOLD = f"""
 WITH {QUICK},
 free AS MATERIALIZED (

@@ -179,8 +179,11 @@ _LIVE_IN_ORDER = select(
     fence=f"{_of_claim(f'(c.number << {claims.PLACE_BITS}) + array_position(c.ids, t.id) - 1')} AS fence",
 )
 
-#: Held tasks do not run: so the index of their gates can be used.
-_HELD = select("autotask_task", **_OF_ENDED, worker_id="NULL::uuid AS worker_id", fence="NULL::bigint AS fence")
+# Those that wait at some gates do not run.
+_HELD = (
+    select("autotask_task t", **_OF_ENDED, worker_id="NULL::uuid AS worker_id", fence="NULL::bigint AS fence")
+    + " WHERE EXISTS (SELECT FROM autotask_held h WHERE h.id = t.id AND h.gate = ANY(%(gates)s::text[]))"
+)
 
 # The primary keys grow with time, so all branches are read from their end and merged; but only if the conditions, even
 # "true", are outside: with conditions inside, the planner would read the tables completely.
@@ -311,7 +314,7 @@ def newest(
     params: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     conditions = ["true", *map(columns.condition, params)]
     conditions += ["state = ANY(%(states)s::smallint[])"] if states else []
-    conditions += ["state = 8 AND gate = ANY(%(gates)s::text[])"] if gates else []
+    conditions += ["gate IS NOT NULL"] if gates else []
     live = _HELD if gates else _LIVE_IN_ORDER
     sql = NEWEST.format(live=live, ended=ENDED, past=PAST, conditions=" AND ".join(conditions), limit=int(limit))
     params |= {"states": [int(state) for state in states], "gates": list(gates)}

@@ -22,13 +22,15 @@ RETURNED = RETURNING.replace("t.", "")
 IS_OF = "(r.queue, r.priority, r.executor, r.ready_at, r.id) = (t.queue, t.priority, t.executor, t.ready_at, t.id)"
 
 
-#: When a task ``t`` that is released became ready: then, so that it keeps its place. A suspect waits again for a worker that is
-#: idle: any worker takes one that has waited long.
-AGAIN_AT = "CASE WHEN t.lost = 0 THEN coalesce(t.ready_at, clock_timestamp()) ELSE clock_timestamp() END"
+def again_at(claimed_at: str) -> str:
+    """Return an expression for when a task ``t`` that is released became ready: then, so that it keeps its place.
 
-#: The state of a task ``t``, when only a few are read: a task that does not wait runs, and this table has an index for that.
-STATE = f"""CASE WHEN t.state = {State.READY:d} AND NOT EXISTS (SELECT FROM autotask_ready r WHERE {IS_OF})
-    THEN {State.RUNNING:d}::smallint ELSE t.state END"""
+    A follower that has got a slot became ready when it was claimed. A suspect waits again for a worker that is idle: any worker takes one
+    that has waited long.
+
+    :param claimed_at: when it was claimed.
+    """
+    return f"CASE WHEN t.lost = 0 THEN coalesce(t.ready_at, {claimed_at}) ELSE clock_timestamp() END"
 
 
 def come(source: str) -> str:
@@ -64,10 +66,6 @@ def locked_first(which: str, order: str) -> str:
     WHERE t.state = 1 AND {which} ORDER BY {order} FOR UPDATE OF r
 ),
 {_SEEN}"""
-
-
-#: Whether a task ``t`` waits: for one that is READY by its state, its row was locked.
-WAITS = "(t.state <> 1 OR t.id = ANY(ARRAY(SELECT id FROM still_ready)))"
 
 
 def still_ready(locked: str) -> str:

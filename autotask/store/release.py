@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, claims, columns, marks, ready
+from autotask.store import arrays, claims, columns, held, marks, ready
 from autotask.store.connection import rows
 
 
@@ -42,18 +42,18 @@ released AS (
         run_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN clock_timestamp() + o.delay * interval '1 s'
                       ELSE t.run_at END,
         ready_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested OR {marks.FOLLOWS} THEN NULL
-                        WHEN o.known THEN clock_timestamp() ELSE {ready.AGAIN_AT} END,
+                        WHEN o.known THEN clock_timestamp() ELSE {ready.again_at("o.claimed_at")} END,
         passed = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 ELSE 1 END * t.passed,
         unique_key = {columns.KEY_AGAIN}, started_at = o.claimed_at,
         unknown_since = CASE WHEN o.unknown THEN coalesce(t.unknown_since, clock_timestamp())
                              WHEN NOT o.known THEN t.unknown_since END
     FROM meant o WHERE t.id = ANY(ARRAY(SELECT id FROM meant)) AND t.id = o.id
-    RETURNING {ready.RETURNING}, t.flow, t.gate
+    RETURNING {held.RETURNING}, t.flow
 ),
 come AS ({ready.come("released")}),
 {claims.put_back("released")},
 marked AS ({marks.freed("(SELECT flow FROM released WHERE state = 0)")}),
-waiting AS ({marks.waiting("released")})
+{held.waiting("released")}
 SELECT id FROM released
 """
 

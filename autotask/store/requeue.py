@@ -6,13 +6,17 @@ import uuid
 from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import claims, columns, marks, model_rows, ready
+from autotask.store import claims, columns, held, model_rows, ready
 from autotask.store.connection import rows
+from autotask.task import REMOTE
 
 # The id stays, so handles and the signature of the payload stay valid; the counts of failures and deaths start again.
 # It takes its unique key again, if that is free, and has to pass its gates again. Its expiry is dropped: a retried task is
 # wanted now.
 _TAKEN = f"SELECT t.id FROM autotask_task t WHERE t.unique_key = r.flow ->> 'unique' AND {columns.HAS_KEY}"
+
+# One that waits for a client from outside passes its gates later: as in autotask.store.marks.
+_FIRST = f"""SELECT key, key IS NULL OR executor = '{REMOTE}' AS passes FROM (SELECT flow->'gates'->0->>'key' AS key) AS gate"""
 
 _BACK = f"""
 WITH gone AS (
@@ -25,22 +29,22 @@ back AS (
 {
     columns.insert(
         "autotask_task",
-        "gone CROSS JOIN LATERAL (SELECT flow->'gates'->0->>'key' AS key) AS first",
+        f"gone CROSS JOIN LATERAL ({_FIRST}) AS first",
         columns.KEPT,
-        state="CASE WHEN %(delay)s::float8 > 0 THEN 0 WHEN first.key IS NULL THEN 1 ELSE 8 END",
+        state="CASE WHEN %(delay)s::float8 > 0 THEN 0 WHEN first.passes THEN 1 ELSE 8 END",
         run_at="clock_timestamp() + %(delay)s::float8 * interval '1 s'",
-        ready_at="CASE WHEN %(delay)s::float8 <= 0 AND first.key IS NULL THEN clock_timestamp() END",
+        ready_at="CASE WHEN %(delay)s::float8 <= 0 AND first.passes THEN clock_timestamp() END",
         gate="first.key",
         passed="CASE WHEN first.key IS NOT NULL THEN 0 END",
         unique_key="flow ->> 'unique'",
         flow=f"flow - '{columns.WHY}'",
     )
 }
-RETURNING {ready.RETURNED}, name, gate
+RETURNING {held.RETURNED}, name
 ),
 come AS ({ready.come("back")}),
 taken_out AS ({claims.taken_out("back")}),
-marked AS ({marks.waiting("back")})"""
+{held.waiting("back")}"""
 
 HOLDER = f"SELECT r.flow ->> 'unique', taken.id FROM autotask_result r, LATERAL ({_TAKEN}) AS taken WHERE r.id = %(id)s"
 

@@ -9,7 +9,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.signals import tell_lost
-from autotask.store import claims, columns, marks, model_rows, notify, ready
+from autotask.store import claims, columns, held, marks, model_rows, notify, ready
 from autotask.store.connection import rows, text
 from autotask.store.isolation import Refusals
 
@@ -53,7 +53,7 @@ back AS (
         passed = CASE WHEN t.lost = 0 THEN 1 ELSE 0 END * t.passed,
         run_at = CASE WHEN t.lost = 0 THEN t.run_at ELSE clock_timestamp() + power(2, t.lost - 1) * interval '1 s' END
     FROM orphan WHERE t.id = ANY(ARRAY(SELECT id FROM orphan WHERE runs_again)) AND orphan.id = t.id
-    RETURNING {ready.RETURNING}, t.name, t.flow, t.gate
+    RETURNING {held.RETURNING}, t.name, t.flow
 ),
 come AS ({ready.come("back")}),
 over AS (
@@ -63,7 +63,7 @@ over AS (
 ),
 kept AS ({_KEPT} {model_rows.RETURNING}),
 marked AS ({marks.freed("(SELECT flow FROM back WHERE state = 0 UNION ALL SELECT flow FROM over)")}),
-waiting AS ({marks.waiting("back")}),
+{held.waiting("back")},
 lost AS (
     SELECT json_agg(json_build_array(gone.id, gone.name, gone.queue, orphan.reason, gone.ended))::text AS all_of_them
     FROM (SELECT id, name, queue, false AS ended FROM back UNION ALL SELECT id, name, queue, true FROM over) AS gone

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, enqueue, marks, ready
+from autotask.store import arrays, enqueue, held, ready
 from autotask.store.connection import execute, in_utc, rows
 
 
@@ -172,7 +172,7 @@ WITH {_MOVED},
 patience AS MATERIALIZED (SELECT set_config('lock_timeout', '100ms', true) AS is_set),
 made AS ({enqueue.FLOWING_ROWS}{_OF_MOVED} AND (SELECT is_set FROM patience) <> ''{enqueue.UNLESS_TAKEN}),
 come AS ({ready.come("made")}),
-marked AS ({marks.waiting("made")})
+{held.waiting("made")}
 SELECT name, (SELECT array_agg(id) FROM made) FROM moved
 """
 

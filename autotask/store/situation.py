@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import pauses, read, ready
+from autotask.store import held, pauses, read, ready
 from autotask.store.connection import in_utc, rows
 from autotask.store.gates_read import COUNTED, HOLDERS_OF, MOST_HOLDERS, SEEN_GATES, Holder, SeenGate, seen_gate
 from autotask.store.pauses import Kind, Pause
@@ -148,7 +148,7 @@ _FAILURE = """
                           'is_last', coalesce(live.started_at <= a.ended_at, true))::text
  FROM autotask_attempt a WHERE a.task_id = %(id)s ORDER BY a.id + 0 DESC LIMIT 1)"""
 
-# Each part is one range of the ready table, or of autotask_held.
+# Each part is one range of the ready table, or of that of held tasks.
 _AHEAD = f"""
 CASE WHEN live.state = 1 THEN (SELECT count(*) FROM (
     SELECT FROM autotask_ready r
@@ -161,10 +161,8 @@ CASE WHEN live.state = 1 THEN (SELECT count(*) FROM (
 
 _PLACE = f"""
 CASE WHEN live.state = 8 THEN (SELECT count(*) FROM (
-    SELECT FROM autotask_task t WHERE t.state = 8 AND t.gate = live.gate AND t.priority > live.priority
-    UNION ALL
-    SELECT FROM autotask_task t
-    WHERE t.state = 8 AND t.gate = live.gate AND t.priority = live.priority AND (t.run_at, t.id) < (live.run_at, live.id)
+    SELECT FROM autotask_held h
+    WHERE h.gate = live.gate AND (h.rank, h.run_at, h.id) < (-live.priority, live.run_at, live.id)
     LIMIT {COUNTED + 1}
 ) AS first) ELSE 0 END"""
 
@@ -219,10 +217,11 @@ WITH found AS MATERIALIZED (
 live AS MATERIALIZED (
     SELECT t.id, CASE WHEN r.id IS NULL THEN t.state ELSE 2 END AS state, t.name, t.queue, t.priority, t.executor, t.run_at,
            t.ready_at, coalesce(r.at, t.started_at) AS started_at, t.unknown_since, t.gate, t.xmin AS written_by,
-           CASE WHEN t.xmax <> '0'::xid OR y.id IS NULL THEN t.xmax ELSE y.xmax END AS locked_by
+           CASE WHEN t.xmax <> '0'::xid THEN t.xmax ELSE coalesce(y.xmax, h.xmax, t.xmax) END AS locked_by
     FROM autotask_task t
     LEFT JOIN autotask_running r ON r.id = t.id
     LEFT JOIN autotask_ready y ON {ready.IS_OF.replace("r.", "y.")}
+    LEFT JOIN autotask_held h ON {held.IS_OF}
     WHERE t.id = %(id)s LIMIT 1
 ),
 lately AS MATERIALIZED (

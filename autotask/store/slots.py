@@ -7,22 +7,20 @@ still has the version that was seen as free, or inserts it.
 
 from collections.abc import Mapping
 
-from autotask.store import arrays, claims, pauses, ready
+from autotask.store import arrays, claims, held, pauses, ready
 
 # The first tasks in the queues of gates, one for each free slot. A locked one is being cancelled or replaced: it is left out,
 # and the transaction that has locked it leaves a mark, or the sweep finds it.
 # Slots come as arrays, and not as rows, since the planner expects few rows everywhere here, and would compare each to each.
 _FIRST = """
 {name} AS MATERIALIZED (
-    SELECT free.gate, first.id, first.passed + 1 AS place, first.turn, free.numbers[first.turn] AS number{more}
+    SELECT free.gate, first.id, first.address, first.turn, first.passed + 1 AS place,
+           free.numbers[first.turn] AS number{more}
     FROM {free} AS free
     CROSS JOIN LATERAL (
-        SELECT line.id, line.passed, row_number() OVER (ORDER BY line.priority DESC, line.run_at, line.id) AS turn
+        SELECT line.id, line.address, line.passed, row_number() OVER (ORDER BY line.rank, line.run_at, line.id) AS turn
         FROM (
-            SELECT t.id, t.passed, t.priority, t.run_at FROM autotask_task t
-            WHERE t.state = 8 AND t.gate = free.gate
-            ORDER BY t.priority DESC, t.run_at, t.id LIMIT cardinality(free.numbers)
-            FOR NO KEY UPDATE SKIP LOCKED
+            {line}
         ) AS line
     ) AS first
 )"""
@@ -31,6 +29,7 @@ _FIRST = """
 # paused does not keep others waiting: it goes to the gate of the pause, and gives up its slots.
 _PASSING = """
 through AS MATERIALIZED (SELECT array_agg(id ORDER BY gate, turn) AS ids, clock_timestamp() AS now FROM {through}),
+gone AS (DELETE FROM autotask_held WHERE ctid = ANY(ARRAY(SELECT address FROM {through}))),
 passing AS (
     UPDATE autotask_task t
     SET (passed, gate, state, ready_at) = (
@@ -42,11 +41,12 @@ passing AS (
     )
     FROM stopped, through
     WHERE t.id = ANY((SELECT ids FROM through)::uuid[])
-    RETURNING {ready}, t.gate, t.flow
+    RETURNING {returning}, t.flow
 ),
 come AS ({come}),
+held AS ({held}),
 next_gate AS (
-    SELECT gate FROM passing WHERE state = 8 AND NOT starts_with(gate, '{pause}')
+    SELECT gate FROM held WHERE NOT starts_with(gate, '{pause}')
     UNION ALL
     SELECT gate.value->>'key' FROM passing CROSS JOIN LATERAL jsonb_array_elements(passing.flow->'gates') AS gate
     WHERE starts_with(passing.gate, '{pause}') AND gate.value ? 'most'
@@ -64,7 +64,8 @@ def first(name: str, free: str, *, more: str = "") -> str:
     :param free: a table with the columns ``gate`` and ``numbers``, an array of the free slots.
     :param more: further columns.
     """
-    return _FIRST.format(name=name, free=free, more=more)
+    line = held.locked("h.gate = free.gate", "cardinality(free.numbers)", more=", h.rank, h.run_at, t.passed")
+    return _FIRST.format(name=name, free=free, more=more, line=line)
 
 
 def passing(through: str) -> str:
@@ -72,14 +73,15 @@ def passing(through: str) -> str:
 
     It needs the CTE ``pauses.STOPPED``.
 
-    :param through: a table with the columns ``id``, ``gate`` and ``turn``.
+    :param through: a table with the columns ``id``, ``gate``, ``turn`` and ``address``.
     """
     return _PASSING.format(
         through=through,
         stopped_at=pauses.STOPPED_AT,
         pause=pauses.GATE,
-        ready=ready.RETURNING,
+        returning=held.RETURNING,
         come=ready.come("passing"),
+        held=held.come("passing"),
     )
 
 
@@ -141,7 +143,7 @@ handed AS (
     UPDATE autotask_slot s SET task_id = following.id, place = following.place, version = nextval('autotask_fence')
     FROM following
     WHERE s.gate = following.gate AND s.number = following.number AND s.version = following.version
-    RETURNING s.gate, following.id, following.turn
+    RETURNING s.gate, following.id, following.turn, following.address
 ),
 former AS MATERIALIZED (
     SELECT s.gate, s.number

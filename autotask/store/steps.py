@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, claims, columns, marks, model_rows, notify, ready
+from autotask.store import arrays, claims, columns, held, marks, model_rows, notify, ready
 from autotask.store.connection import in_utc, rows
 from autotask.store.model_rows import RowTable
 from autotask.store.prepared import prepared_rows
@@ -90,8 +90,10 @@ RETURNING 1
 """
 
 # As for a release, the attempt does not count, and what has failed before in this step is over. A task that should be cancelled
-# is ready at once, for a worker to record that. With gates, it keeps its slots only if it is ready at once.
+# is ready at once, for a worker to record that. With gates, each step passes them: between two steps it has no slots, and keeps its
+# place in the line.
 _WAITS = "o.delay > 0 AND NOT t.cancel_requested"
+_PASSES_AGAIN = f"({marks.FIRST_GATE} IS NOT NULL AND NOT t.cancel_requested)"
 # So it is not left to a client from outside, either: perhaps none comes.
 _NEXT = "CASE WHEN t.cancel_requested THEN t.executor ELSE coalesce(o.executor, t.executor) END"
 _ADVANCE = f"""
@@ -105,14 +107,16 @@ step AS MATERIALIZED (
 ),
 ended AS (
     UPDATE autotask_task t
-    SET state = CASE WHEN {_WAITS} THEN 0 WHEN {marks.FOLLOWS} THEN 8 ELSE 1 END,
-        run_at = clock_timestamp() + CASE WHEN {_WAITS} THEN o.delay ELSE 0 END * interval '1 s',
-        ready_at = CASE WHEN {_WAITS} OR {marks.FOLLOWS} THEN NULL ELSE clock_timestamp() END,
-        passed = CASE WHEN {_WAITS} THEN 0 ELSE 1 END * t.passed,
+    SET state = CASE WHEN {_WAITS} THEN 0 WHEN {_PASSES_AGAIN} THEN 8 ELSE 1 END,
+        run_at = CASE WHEN {_PASSES_AGAIN} AND NOT {_WAITS} THEN t.run_at
+                      ELSE clock_timestamp() + CASE WHEN {_WAITS} THEN o.delay ELSE 0 END * interval '1 s' END,
+        ready_at = CASE WHEN {_WAITS} OR {_PASSES_AGAIN} THEN NULL ELSE clock_timestamp() END,
+        gate = coalesce({marks.FIRST_GATE}, t.gate),
+        passed = CASE WHEN {_WAITS} OR {_PASSES_AGAIN} THEN 0 ELSE 1 END * t.passed,
         failures = 0, lost = 0, unknown_since = NULL, started_at = NULL,
         expires_at = NULL, unique_key = {columns.KEY_AGAIN}, executor = {_NEXT}
     FROM step o WHERE t.id = ANY(ARRAY(SELECT id FROM step)) AND t.id = o.id
-    RETURNING {ready.RETURNING}, t.flow, t.gate, t.awaited, o.number, o.value,
+    RETURNING {held.RETURNING}, t.flow, t.awaited, o.number, o.value,
               clock_timestamp() - (o.ended_ago + o.seconds) * interval '1 s' AS started_at,
               clock_timestamp() - o.ended_ago * interval '1 s' AS ended_at
 ),
@@ -124,8 +128,8 @@ kept AS (
     ON CONFLICT (task_id, number, name)
     DO UPDATE SET value = excluded.value, started_at = excluded.started_at, ended_at = excluded.ended_at
 ),
-marked AS ({marks.freed("(SELECT flow FROM ended WHERE state = 0)")}),
-waiting AS ({marks.waiting("ended")})
+marked AS ({marks.freed("(SELECT flow FROM ended WHERE state <> 1)")}),
+{held.waiting("ended")}
 """
 
 _ADVANCED = "\nSELECT count(*), array_agg(id) FILTER (WHERE awaited) FROM ended"

@@ -40,13 +40,13 @@ _CONDITIONS = {
     Chore.CLAIMS: "EXISTS (SELECT FROM autotask_claim c WHERE c.worker_id = %(worker_id)s::uuid)",
     Chore.ORPHANS: rescue.SOME_ARE_LEFT,
     Chore.PAUSES: """EXISTS (SELECT FROM autotask_pause) OR (
-        SELECT true FROM autotask_task t WHERE t.state = 8 AND t.gate > 'pause' AND t.gate < 'pausf' ORDER BY t.gate LIMIT 1
+        SELECT true FROM autotask_held h WHERE h.gate > 'pause' AND h.gate < 'pausf' ORDER BY h.gate LIMIT 1
     ) IS NOT NULL""",
     Chore.NOTICES: """(
         SELECT true FROM autotask_result r WHERE r.on_end IS NOT NULL AND r.settled_at IS NULL ORDER BY r.ended_at LIMIT 1
     ) IS NOT NULL""",
     Chore.HELD: """EXISTS (SELECT FROM autotask_mark) OR (
-        SELECT true FROM autotask_task t WHERE t.state = 8 ORDER BY t.gate LIMIT 1
+        SELECT true FROM autotask_held h ORDER BY h.gate LIMIT 1
     ) IS NOT NULL""",
     Chore.GATES: "EXISTS (SELECT FROM autotask_slot) OR EXISTS (SELECT FROM autotask_bucket)",
     Chore.RESULTS: prune.SOME_ARE_OLD,

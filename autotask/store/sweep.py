@@ -2,11 +2,12 @@
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import expiring
+from autotask.store import expiring, held
 from autotask.store.connection import execute, rows
 
 # With one descent of autotask_held for each gate. Marks are few, and live for milliseconds, but those of buckets. Tasks at the
 # gates of pauses have a service of their own.
+# If the task of the first row at a gate is gone, because somebody has deleted it by hand, the rows of such tasks are deleted.
 # A mark for a distant moment becomes one for now: the rate may be faster by now, or the clock was set back.
 MARK = """
 WITH RECURSIVE distant AS (
@@ -18,10 +19,21 @@ WITH RECURSIVE distant AS (
     RETURNING gate
 ),
 found(gate, number) AS (
-    SELECT min(t.gate), 1 FROM autotask_task t WHERE t.state = 8 AND t.gate > %(after)s
+    SELECT min(h.gate), 1 FROM autotask_held h WHERE h.gate > %(after)s
     UNION ALL
-    SELECT (SELECT min(t.gate) FROM autotask_task t WHERE t.state = 8 AND t.gate > found.gate), number + 1
+    SELECT (SELECT min(h.gate) FROM autotask_held h WHERE h.gate > found.gate), number + 1
     FROM found WHERE gate IS NOT NULL AND number < {limit}
+),
+gone AS (
+    DELETE FROM autotask_held
+    WHERE ctid = ANY(ARRAY(
+        SELECT line.address FROM found CROSS JOIN LATERAL (
+            SELECT h.ctid AS address, h.id FROM autotask_held h WHERE h.gate = found.gate
+            ORDER BY {order} LIMIT CASE WHEN (SELECT {is_live} FROM autotask_held h WHERE h.gate = found.gate ORDER BY {order} LIMIT 1)
+                                        THEN 0 ELSE {limit} END
+        ) AS line
+        WHERE NOT EXISTS (SELECT FROM autotask_task t WHERE t.id = line.id)
+    ))
 ),
 marked AS (
     INSERT INTO autotask_mark (gate, at)
@@ -67,7 +79,7 @@ def mark(connection: BaseDatabaseWrapper, after: str = "", *, distant: bool = Tr
     :returns: the name after which the next piece begins, "" after the last one; how many were marked; and the seconds until
         a held task expires, None if none does.
     """
-    sql = MARK.format(limit=PIECE, until_next=expiring.UNTIL_NEXT)
+    sql = MARK.format(limit=PIECE, until_next=expiring.UNTIL_NEXT, order=held.ORDER, is_live=held.IS_LIVE)
     last, marked, seconds = rows(connection, sql, {"after": after, "distant": distant})[0]
     return last or "", marked, seconds
 

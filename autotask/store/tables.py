@@ -13,7 +13,7 @@ SELECT to_regclass('autotask_worker') IS NOT NULL AND to_regclass('autotask_sche
    AND to_regclass('autotask_step') IS NOT NULL AND to_regclass('autotask_statistics') IS NOT NULL
    AND to_regclass('autotask_log') IS NOT NULL AND to_regclass('autotask_history') IS NOT NULL
    AND to_regclass('autotask_incident') IS NOT NULL AND to_regclass('autotask_ready') IS NOT NULL
-   AND to_regclass('autotask_claim') IS NOT NULL
+   AND to_regclass('autotask_claim') IS NOT NULL AND to_regclass('autotask_held') IS NOT NULL
    AND {2 * len(columns.COMMON)} = (
        SELECT count(*) FROM pg_attribute
        WHERE attrelid IN (to_regclass('autotask_task'), to_regclass('autotask_result')) AND NOT attisdropped

@@ -13,7 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.exceptions import AlreadyEnqueued
 from autotask.flow import without_prefix
 from autotask.flow.plan import Throttle
-from autotask.store import arrays, columns, draws, enqueue, many, marks, ready
+from autotask.store import arrays, columns, draws, enqueue, held, many, marks, ready
 from autotask.store.connection import in_transaction, rows
 from autotask.store.enqueue import NewTask
 
@@ -61,18 +61,17 @@ class Stored(NamedTuple):
 #: Whether a task may still be replaced, if it does not run.
 _NOT_BEGUN = "t.attempt = 0 AND NOT t.cancel_requested"
 
-# By the ready table, which has an index for that; the claims would have to be read one by one.
 FIND = f"""
-SELECT t.unique_key, t.id, {_NOT_BEGUN} AND (t.state <> 1 OR EXISTS (SELECT FROM autotask_ready r WHERE {ready.IS_OF}))
+SELECT t.unique_key, t.id, {_NOT_BEGUN} AND {held.STATE} <> 2
 FROM autotask_task t
 WHERE t.unique_key = ANY(%(key)s::text[]) AND {columns.HAS_KEY}
 """
 
-_STILL_READY = ready.locked_first("t.id = ANY(%(id)s::uuid[])", 't.unique_key COLLATE "C", t.id')
+_STILL_WAITING = held.locked_first("t.id = ANY(%(id)s::uuid[])", 't.unique_key COLLATE "C", t.id')
 
 LOCK = f"""
-WITH {_STILL_READY}
-SELECT t.id, t.payload FROM autotask_task t WHERE t.id = ANY(%(id)s::uuid[]) AND {_NOT_BEGUN} AND {ready.WAITS}
+WITH {_STILL_WAITING}
+SELECT t.id, t.payload FROM autotask_task t WHERE t.id = ANY(%(id)s::uuid[]) AND {_NOT_BEGUN} AND {held.WAITS}
 ORDER BY t.unique_key COLLATE "C", t.id FOR NO KEY UPDATE
 """
 
@@ -82,9 +81,9 @@ ORDER BY t.unique_key COLLATE "C", t.id FOR NO KEY UPDATE
 # Rows are locked in the order of their keys, as they are inserted. The conditions are checked again once a row is locked,
 # so a task that has begun meanwhile is left alone.
 # The ready row of one that stays is written all the same: a claim that began before this commit would read the task as it was,
-# and now leaves it to the next claim.
+# and now leaves it to the next claim. That of one that waits at a gate is deleted, and inserted again.
 REPLACE = f"""
-WITH {_STILL_READY},
+WITH {_STILL_WAITING},
 clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 new AS MATERIALIZED (
     SELECT t.id, t.arguments, t.payload, {enqueue.FLOW} AS flow, t.unique_key, t.gate,
@@ -97,7 +96,7 @@ locked AS MATERIALIZED (
            coalesce(t.flow -> 'gates', '[]') = coalesce(new.flow -> 'gates', '[]') AND t.state <> 0 AS stays
     FROM autotask_task t JOIN new ON new.id = t.id
     WHERE t.id = ANY(%(id)s::uuid[]) AND t.unique_key IS NOT DISTINCT FROM new.unique_key AND {_NOT_BEGUN}
-      AND {ready.WAITS}
+      AND {held.WAITS}
     ORDER BY t.unique_key COLLATE "C", t.id FOR NO KEY UPDATE OF t
 ),
 moves AS (
@@ -107,6 +106,9 @@ moves AS (
 touched AS (
     UPDATE autotask_ready SET suspect = suspect
     WHERE ctid = ANY(ARRAY(SELECT s.address FROM still_ready s JOIN locked l USING (id) WHERE l.due <= l.now AND l.stays))
+),
+taken AS (
+    DELETE FROM autotask_held WHERE ctid = ANY(ARRAY(SELECT s.address FROM still_held s JOIN locked USING (id))) RETURNING id
 ),
 replaced AS (
     UPDATE autotask_task t
@@ -118,11 +120,11 @@ replaced AS (
         gate = CASE WHEN locked.due <= locked.now AND stays THEN t.gate ELSE new.gate END,
         passed = CASE WHEN locked.due <= locked.now AND stays THEN t.passed WHEN new.gate IS NOT NULL THEN 0 END
     FROM locked JOIN new ON new.id = locked.id
-    WHERE t.id = locked.id
-    RETURNING {ready.RETURNING}, t.gate, t.passed
+    WHERE t.id = locked.id AND (locked.state <> 8 OR t.id = ANY(ARRAY(SELECT id FROM taken)))
+    RETURNING {held.RETURNING}, t.passed
 ),
 come AS ({ready.come("(SELECT r.* FROM replaced r JOIN locked l USING (id) WHERE NOT (l.due <= l.now AND l.stays AND l.state = 1))")}),
-marked AS ({marks.waiting("replaced")}),
+{held.waiting("replaced")},
 given_up AS (
     DELETE FROM autotask_slot s
     USING locked l JOIN replaced r USING (id) CROSS JOIN LATERAL jsonb_array_elements(l.flow -> 'gates') AS gate

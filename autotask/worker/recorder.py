@@ -250,8 +250,8 @@ class Recorder:
         self.burden.written(size)
 
     def _write_until_done(self, batch: list[Record]) -> None:
-        if self._writes.are_plain(batch):
-            self._persist(self._writes.end, batch)  # as nearly always
+        if (way := self._writes.only_way(batch)) is not None:
+            self._persist(way, batch)
             return
         if known := [record for record in batch if isinstance(record[1], (Outcome, Advanced)) and record[1].recorded]:
             answer(known)

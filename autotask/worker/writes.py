@@ -60,16 +60,18 @@ class Writes:
         self._unknown_tasks = unknown_tasks
         self._isolation = Isolation()
 
-    @staticmethod
-    def are_plain(records: Sequence[Record]) -> bool:
-        """Whether :meth:`end` writes all of them: successes of tasks without gates and rows, as in nearly all batches."""
+    def only_way(self, records: Sequence[Record]) -> Write | None:
+        """Return the way to write them if they are successes of tasks without rows, all with gates or all without, as nearly always."""
         if model_rows.tables:
-            return False
+            return None
+        has_flow = records[0][0].flow is not None
         # Not all(), which takes twice as long: this runs for each task.
         for task, ended in records:
-            if type(ended) is not Outcome or ended.state is not State.DONE or ended.recorded or task.flow is not None:
-                return False
-        return True
+            if type(ended) is not Outcome or ended.state is not State.DONE or ended.recorded:
+                return None
+            if (task.flow is not None) is not has_flow:
+                return None
+        return self.end_handing_on if has_flow else self.end
 
     def ahead(self, record: Record, last: Record | None) -> Ahead | None:
         """Return the statement that writes a record, to be sent; None if it has to be written by the other ways.
@@ -77,7 +79,12 @@ class Writes:
         :param last: is written before.
         """
         task, ended = record
-        if not isinstance(ended, Outcome) or not self.are_plain([record]) or self._reporter.has_news():
+        if (
+            not isinstance(ended, Outcome)
+            or task.flow is not None
+            or not self.only_way([record])
+            or self._reporter.has_news()
+        ):
             return None
         over = self._unfinished.over([task] if last is None else [last[0], task])
         return finish.done_ahead(

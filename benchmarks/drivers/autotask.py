@@ -52,18 +52,25 @@ SELECT {_ID}, run_at + n * interval '1 us', {{others}}
 FROM generate_series(1, %(count)s::int) AS n, (SELECT * FROM autotask_task WHERE id = %(id)s) AS t
 """
 
+#: The rows in the held table of these copies.
+_HELD_ROWS = """
+INSERT INTO autotask_held (gate, rank, run_at, id, queue, follows, resets)
+SELECT h.gate, h.rank, t.run_at, t.id, h.queue, h.follows, h.resets FROM autotask_held h JOIN autotask_task t USING (gate)
+WHERE h.id = %(id)s AND t.state = 8 AND t.id <> h.id
+"""
+
 #: This moves rows to a table of the same form, for as many bytes in the same database. Rewritten, the other table has no room left
 #: by them, over which the tasks to drain would be spread.
 _ASIDE = """
-CREATE TABLE aside (LIKE {table} INCLUDING ALL);
-INSERT INTO aside SELECT * FROM {table} WHERE {condition};
+CREATE TABLE aside_{table} (LIKE {table} INCLUDING ALL);
+INSERT INTO aside_{table} SELECT * FROM {table} WHERE {condition};
 DELETE FROM {table} WHERE {condition}"""
 
 #: Where the rows of each kind are.
 _ROWS_OF = {
-    "future": ("autotask_task", f"state = {State.SCHEDULED:d}"),
-    "ended": ("autotask_result", "true"),
-    "held": ("autotask_task", f"state = {State.HELD:d}"),
+    "future": {"autotask_task": f"state = {State.SCHEDULED:d}"},
+    "ended": {"autotask_result": "true"},
+    "held": {"autotask_task": f"state = {State.HELD:d}", "autotask_held": "true"},
 }
 
 #: The queue of the task whose result is copied, and of the task that has the only slot of a limit.
@@ -155,7 +162,8 @@ class Autotask(Driver):
         made, _, aside = kind.partition("_")
         prefills[made](count)
         if aside:
-            self._aside(*_ROWS_OF[made])
+            for table, condition in _ROWS_OF[made].items():
+                self._aside(table, condition)
 
     def _prefill_future(self, count: int) -> None:
         id = str(self.task(0).id)
@@ -181,7 +189,9 @@ class Autotask(Driver):
             time.sleep(0.1)
         worker.stop()
         if count:
-            self._clone("autotask_task", str(limited(-1).id), ("id", "run_at"), _HELD, count - 1)
+            first = str(limited(-1).id)
+            self._clone("autotask_task", first, ("id", "run_at"), _HELD, count - 1)
+            self.sql.execute(_HELD_ROWS, {"id": first})
 
     def _aside(self, table: str, condition: str) -> None:
         self.sql.execute(_ASIDE.format(table=table, condition=condition))

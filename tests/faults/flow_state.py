@@ -34,7 +34,7 @@ GROUP BY s.gate HAVING count(*) > max((gate.value ->> 'most')::int)
 CONTRADICTIONS = """
 SELECT t.id::text, t.state, t.passed, t.gate FROM autotask_live t
 WHERE t.flow IS NOT NULL AND jsonb_array_length(t.flow -> 'gates') > 0 AND (
-    (t.state = 1 AND t.passed <> jsonb_array_length(t.flow -> 'gates') AND NOT t.cancel_requested)
+    (t.state = 1 AND t.passed <> jsonb_array_length(t.flow -> 'gates') AND NOT t.cancel_requested AND t.executor <> 'remote')
     OR (t.state = 2 AND NOT t.cancel_requested AND jsonb_array_length(t.flow -> 'gates') - t.passed NOT IN (0, 1))
     OR (t.state = 8 AND t.gate NOT LIKE 'pause:%%'
         AND (t.passed >= jsonb_array_length(t.flow -> 'gates') OR t.gate <> t.flow -> 'gates' -> t.passed ->> 'key')))
@@ -60,17 +60,22 @@ WHERE t.state = 8 AND t.gate LIKE 'rate:%%' AND NOT EXISTS (SELECT 1 FROM autota
 GROUP BY t.gate
 """
 
-#: Tasks that are READY by their rows and not in just one place, the ready table or a claim; and places without their task.
+#: Tasks that are READY or HELD by their rows and not in just one place, the table of these or a claim; and places without their task.
 MISPLACED = """
 SELECT t.id::text FROM autotask_task t
-WHERE t.state = 1 AND (SELECT count(*) FROM autotask_ready r WHERE r.id = t.id)
-                    + (SELECT count(*) FROM autotask_running r WHERE r.id = t.id) <> 1
+WHERE t.state <> 0 AND (SELECT count(*) FROM autotask_ready r WHERE r.id = t.id)
+                     + (SELECT count(*) FROM autotask_held h WHERE h.id = t.id)
+                     + (SELECT count(*) FROM autotask_running r WHERE r.id = t.id) <> 1
 UNION ALL
 SELECT r.id::text FROM autotask_ready r
 WHERE NOT EXISTS (SELECT FROM autotask_task t WHERE t.id = r.id AND t.state = 1 AND t.ready_at = r.ready_at
                   AND (t.queue, t.priority, t.executor) = (r.queue, r.priority, r.executor))
 UNION ALL
-SELECT r.id::text FROM autotask_running r JOIN autotask_task t ON t.id = r.id WHERE t.state <> 1
+SELECT h.id::text FROM autotask_held h
+WHERE NOT EXISTS (SELECT FROM autotask_task t WHERE t.id = h.id AND t.state = 8 AND t.gate = h.gate AND t.priority = -h.rank
+                  AND (t.run_at, t.queue) = (h.run_at, h.queue) AND t.expires_at IS NOT DISTINCT FROM h.expires_at)
+UNION ALL
+SELECT r.id::text FROM autotask_running r JOIN autotask_task t ON t.id = r.id WHERE t.state = 0
 """
 
 EVERYTHING = {

@@ -49,7 +49,7 @@ MAX_CRASHES = 3
 
 TABLES = [
     f"autotask_{name}"
-    for name in ("task", "ready", "claim", "result", "attempt", "worker", "slot", "mark", "bucket", "pause")
+    for name in ("task", "ready", "held", "claim", "result", "attempt", "worker", "slot", "mark", "bucket", "pause")
 ]
 
 #: The events that each run must have.
@@ -230,7 +230,8 @@ class Model(RuleBasedStateMachine):
         found = follow.follow(current(), self.names[name], wanted, queues=["default"], slots={})[gate.key]
         assert [t.id for t in found] == [t.id for t in expected]
         self.reached["claim of followers"] += bool(found)
-        turns = self._order([got.id for got in found])
+        # All of them are ready since their claim.
+        turns = {id: next(self.turns) for id in sorted(got.id for got in found)}
         for got in found:
             known = self.tasks[got.id]
             claimed = replace(known, state=State.RUNNING, attempt=known.attempt + 1, fence=got.fence)

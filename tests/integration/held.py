@@ -9,7 +9,7 @@ from autotask.models import Pause, Slot, Task
 from autotask.store import enqueue
 from autotask.store.connection import current, execute
 from autotask.task import State
-from tests.integration.store.shapes import let_be_ready, let_run, new_task
+from tests.integration.store.shapes import edit, let_be_ready, let_run, new_task
 
 OPENAI = LimitGate("limit:openai", "openai", 2)
 RATE = RateGate("rate:shop.call(tenant_id=7)", "shop.call", 0.6, 20)
@@ -39,10 +39,13 @@ def give(gate: Gate, *ids: uuid.UUID, state: State = State.READY, seconds: float
     if state is State.RUNNING:
         let_run(*ids, seconds=seconds)
         Task.objects.filter(id__in=ids).update(passed=1)
+    elif state is State.READY:
+        let_be_ready(*ids, passed=1)
     else:
-        Task.objects.filter(id__in=ids).update(passed=1, state=state.value)
-        if state is State.READY:
-            let_be_ready(*ids)
+        edit(
+            "UPDATE autotask_task SET passed = 1, state = %(state)s WHERE id = ANY(%(ids)s)",
+            {"state": state.value, "ids": list(ids)},
+        )
 
 
 def draw(gate: RateGate, tokens: float, closed: float | None = None) -> None:
@@ -65,6 +68,5 @@ def pause(kind: str, name: str = "", **fields) -> None:
 
 def pause_task(*ids: uuid.UUID) -> None:
     """Move tasks to the gate of their paused name."""
-    execute(current(), "DELETE FROM autotask_ready WHERE id = ANY(%(ids)s)", {"ids": list(ids)})
-    for task in Task.objects.filter(id__in=ids):
-        Task.objects.filter(id=task.id).update(state=State.HELD.value, gate=f"pause:{task.name}", ready_at=None)
+    sql = "UPDATE autotask_task SET state = 8, gate = 'pause:' || name, ready_at = NULL WHERE id = ANY(%(ids)s)"
+    edit(sql, {"ids": list(ids)})

@@ -9,7 +9,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import answers, handover, payload, read_rows
 from autotask.answers import Box
-from autotask.api.simpletask2.problems import HandlerFailed, Locked, NoHandler
+from autotask.api.simpletask2.problems import HandlerFailed, Locked, NoHandler, WrongStep
 from autotask.api.simpletask2.rows import row_of
 from autotask.conf import settings
 from autotask.exceptions import HandlerMissing, PayloadRefused
@@ -30,6 +30,10 @@ LONGEST_LOOK = 1.0
 
 #: Seconds for which a request waits for the companion to offer to take the step: while that looks around, it offers nothing.
 PATIENCE = 0.02
+
+#: Seconds for which a client waits while its first step waits for a limit or a rate; for as long as BACK, it is offered to nobody then.
+LONGEST_AT_GATE = 2.0
+BACK = 5.0
 
 #: Bytes of arguments that are handed to the companion: with the names, they fit into what a pipe takes at once.
 LARGEST_HANDED = 2000
@@ -120,7 +124,8 @@ class _Waiting:
 
     def __init__(self, connection: BaseDatabaseWrapper, id: uuid.UUID, asked: Asked) -> None:
         self._connection, self._id, self._asked = connection, id, asked
-        self._deadline = time.monotonic() + settings.PULL_WAIT
+        self._began = time.monotonic()
+        self._deadline = self._began + settings.PULL_WAIT
         self._listener: ChannelListener | PollingOnly = PollingOnly()
 
     def __enter__(self) -> "_Waiting":
@@ -151,6 +156,7 @@ class _Waiting:
         """Return the answer when the step has ended.
 
         :raises Locked: it has not ended in time, and continues.
+        :raises WrongStep: it has not begun, because a limit or a rate is reached.
         """
         look = FIRST_LOOK if isinstance(self._listener, PollingOnly) else LONGEST_LOOK
         while (left := self._deadline - time.monotonic()) > 0:
@@ -166,10 +172,21 @@ class _Waiting:
         """Return the answer from the tables; None if the step has not ended."""
         now = pull.place(self._connection, self._id)
         if now.state is not None and not now.state.ended:
+            if now.state is State.HELD:
+                self._leave_gate()
             is_over = now.is_remote and now.behind >= self._asked.number
             return continued(self._connection, self._id, self._asked.task_info) if is_over else None
         ended = read.task(self._connection, self._id)
         return self._of_row() if ended is None else self._of_task(ended)
+
+    def _leave_gate(self) -> None:
+        """Put the task back if its first step has waited at a gate for long: so the client is free for other tasks.
+
+        :raises WrongStep: it is back. A later step waits on, since the client would have to make its request again.
+        """
+        waits_long = time.monotonic() - self._began > min(LONGEST_AT_GATE, settings.PULL_WAIT / 2)
+        if self._asked.number == 1 and waits_long and begin_step.put_back(self._connection, self._id, BACK):
+            raise WrongStep(task_info=self._asked.task_info, status=State.HELD.name.capitalize())
 
     def _of_task(self, ended: StoredTask) -> dict[str, Any]:
         if ended.state is State.DONE:

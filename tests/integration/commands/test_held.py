@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from autotask.models import Task
-from autotask.store import gates_read
+from autotask.store import cancel, gates_read
+from autotask.store.connection import current
 from autotask.task import State
 from tests.integration.commands.command import manage
 from tests.integration.held import OPENAI, RATE, draw, give, hold, own, pause, pause_task
@@ -48,7 +48,7 @@ def test_status_shows_limits_whose_slots_are_taken_though_nobody_waits():
 
     # Then
     assert has_line(r"openai +1 of 2 +1 +-", manage("status").out)
-    Task.objects.filter(id=other).delete()
+    cancel.cancel(current(), other)
     shown = manage("status").out
     assert has_line(r"openai +1 of 2 +0 +-", shown)
     assert has_line(r"shop\.sync\(account_id=7\) +1 of 1 +0 +-", shown)

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 import uuid
+from typing import ClassVar
 
 from django.db import models
 
@@ -166,6 +167,27 @@ class LimitedTask(SimpleTask):
         return 1
 
 
+class GatedTask(SimpleTask):
+    """Three steps, which say in which order they have run; each takes a slot and a token."""
+
+    order: ClassVar[list[tuple[int, int]]] = []
+
+    final_step = 3
+    options = {"concurrency": 1, "rate": Rate("5/h", burst=5)}
+
+    class Meta:
+        app_label = "model_tasks"
+
+    def do_task_main_step1(self, payload):
+        self.order.append((self.pk, 1))
+
+    def do_task_main_step2(self, payload):
+        self.order.append((self.pk, 2))
+
+    def do_task_main_step3(self, payload):
+        self.order.append((self.pk, 3))
+
+
 class KeyedTask(SimpleTask):
     """With keys that are made of its fields."""
 
@@ -247,6 +269,7 @@ ALL = (
     RemoteTask,
     WholeTask,
     LimitedTask,
+    GatedTask,
     KeyedTask,
     ChildTask,
     ProcessTask,

@@ -97,6 +97,17 @@ def test_rows_are_started_again_run_now_and_marked(root):
     assert act(root, "run_now", rows[0]) == ["Left as it is: its task does not wait (1)."]
 
 
+def test_selected_rows_run_again_from_step_1(root, worker, monkeypatch):
+    begun = []
+    monkeypatch.setattr(Inspection, "do_task_main_step1", lambda self, payload: begun.append(self.pk))
+    rows = [Inspection.objects.create(machine="lathe") for _ in range(3)]
+    wait_until(lambda: Inspection.objects.filter(success=True).count() == 3, what="the end of the rows")
+
+    assert act(root, "start_again", *rows) == ["Started again from step 1. (3)"]
+    wait_until(lambda: Inspection.objects.filter(success=True).count() == 3, what="the end of the rows again")
+    assert sorted(begun) == sorted([row.pk for row in rows] * 2)
+
+
 def test_a_running_row_is_left_as_it_is(root, worker, monkeypatch):
     monkeypatch.setattr(Inspection, "do_task_main_step1", lambda self, payload: gate("inspect").wait(20) and {})
     row = Inspection.objects.create(machine="lathe")

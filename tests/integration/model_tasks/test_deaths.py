@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from autotask.acts import pausing
 from autotask.models import Step
 from autotask.store import read
 from autotask.store.connection import current
@@ -49,6 +50,21 @@ def test_a_worker_that_dies_in_a_step(start):
         done(row, 40)
         assert (row.lines, row.success) == (lines, True)
         assert sorted(row.step_times) == ["1", "2", "3"]
+
+
+def test_a_worker_that_dies_between_two_steps(start):
+    worker = start()
+    row = StepTask.objects.create(acts={"seconds": patient(0.5)})
+    wait_until(lambda: StepTask.objects.get(pk=row.pk).lines, patient(20), "step 1")
+    pausing.pause(task=StepTask._meta.label_lower)  # so that step 2 does not begin
+    wait_until(lambda: StepTask.objects.get(pk=row.pk).current_step == 2, patient(20), "the end of step 1")
+    worker.kill()
+    start()
+    assert StepTask.objects.get(pk=row.pk).lines == "1 "
+    pausing.resume(task=StepTask._meta.label_lower)
+
+    done(row, 40)
+    assert (row.lines, row.success, row.current_step) == ("1 2 3 ", True, 3)
 
 
 def test_steps_run_in_child_processes_and_as_coroutines(start):

@@ -19,6 +19,7 @@ from tests.helpers import ended, wait_until
 from tests.integration.model_tasks.models import (
     BoxTask,
     ChildTask,
+    GatedTask,
     HelloTask,
     KeyedTask,
     LimitedTask,
@@ -292,6 +293,18 @@ def test_rows_wait_at_the_gates_of_their_options(worker):
 
     for row in rows:
         assert done(row).success is True
+
+
+def test_each_step_passes_the_gates_and_keeps_its_place_in_the_line(start_worker):
+    GatedTask.order.clear()
+    rows = GatedTask.objects.bulk_create([GatedTask() for _ in range(2)])
+    start_worker()
+    wait_until(lambda: len(GatedTask.order) == 5, what="five steps")  # as many as there are tokens
+    first, second = (row.pk for row in rows)
+    assert GatedTask.order == [(first, 1), (first, 2), (first, 3), (second, 1), (second, 2)]
+    wait_until(lambda: Task.objects.get(id=rows[1].task_id).state == State.HELD, what="the last step at the gate")
+    assert done(rows[0]).success
+    assert rows[1].handle.status == "waiting"
 
 
 def test_keys_are_made_of_the_fields_of_a_row(start_worker):

@@ -7,6 +7,7 @@ from django.db import models, transaction
 from django.utils import translation
 
 from autotask.model_tasks import SimpleTask
+from autotask.tasks import Rate
 from tests import gates
 
 
@@ -141,11 +142,57 @@ class TextTask(SimpleTask):
 
 
 class LimitedTask(SimpleTask):
-    """One at a time."""
+    """One step at a time, also of those that the site starts by itself; each waits at a gate, if the row names one."""
+
+    waits = models.TextField(default="")
+    region = models.TextField(default="default")
+
+    final_step = 2
+    channel_field = "region"
+    options = {"concurrency": 1}
+
+    class Meta:
+        app_label = "st2app"
+
+    def do_task_main_step1(self, payload):
+        return self.act(1)
+
+    def do_task_main_step2(self, payload):
+        return self.act(2)
+
+    def act(self, number):
+        """Return the number, when the test says so."""
+        if self.waits:
+            gates.wait_at(f"{self.waits} {number}")
+        return {"n": number}
+
+
+class DropTask(SimpleTask):
+    """One step at a time; a row that finds another one there is given up, unless it has begun."""
+
+    waits = models.BooleanField(default=False)
 
     remote = True
     final_step = 2
-    options = {"concurrency": 1}
+    options = {"concurrency": 1, "when_full": "drop"}
+
+    class Meta:
+        app_label = "st2app"
+
+    def do_task_main_step1(self, payload):
+        if self.waits:
+            gates.wait_at("drop")
+
+    def do_task_main_step2(self, payload):
+        return "done"
+
+
+class RatedTask(SimpleTask):
+    """Two steps, of which few start in a minute."""
+
+    remote = True
+    final_step = 2
+    options = {"rate": Rate("2/m", burst=2)}
 
     class Meta:
         app_label = "st2app"
@@ -212,6 +259,8 @@ ALL = (
     UuidTask,
     TextTask,
     LimitedTask,
+    DropTask,
+    RatedTask,
     InsideTask,
     AtomicTask,
     LanguageTask,

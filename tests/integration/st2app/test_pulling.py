@@ -1,6 +1,7 @@
 """Which tasks are offered to whom, and when; and how a client waits for them."""
 
 import re
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -15,15 +16,17 @@ from autotask.handle import TaskHandle
 from autotask.models import Task
 from autotask.store import notify, pull
 from autotask.store.connection import current, execute
-from autotask.task import RUNNING
+from autotask.task import RUNNING, State
 from tests.gates import gate
 from tests.helpers import ended, patient, wait_until
 from tests.integration.st2app.models import (
     AtomicTask,
+    DropTask,
     HelloTask,
     InsideTask,
     LanguageTask,
     LimitedTask,
+    RatedTask,
     TextTask,
     ThreeTask,
     UuidTask,
@@ -418,17 +421,6 @@ def test_only_one_of_many_clients_starts_a_step(puller, worker):
     assert ThreeTask.objects.get(pk=row.pk).lines == "1 "
 
 
-def test_a_step_that_waits_for_a_limit(puller, worker):
-    first, second = LimitedTask.objects.create(), LimitedTask.objects.create()
-    wait_until(lambda: puller.pull() == first.task_info, what="the offer of the first task")
-    assert puller.pull() is None
-    assert puller.step(first.task_info, 1)["data"] == {"n": 1}  # and gives its slot up
-    wait_until(lambda: puller.pull() == second.task_info, what="the offer of the second task")
-    assert puller.step(second.task_info, 1)["data"] == {"n": 1}
-    assert puller.step(first.task_info, 2)["continue_flag"] is False
-    assert puller.step(second.task_info, 2)["continue_flag"] is False
-
-
 def test_an_answer_of_another_site_may_have_megabytes(puller, worker):
     row = ThreeTask.objects.create()
     puller.step(row.task_info, 1)
@@ -461,3 +453,144 @@ def test_many_rows_for_clients_wake_no_workers(puller, monkeypatch):
     monkeypatch.setattr(definition, "_kinds", {})
     HelloTask.objects.bulk_create([HelloTask(name="Cid"), HelloTask(name="Dan")])
     assert len(woken) == 1
+
+
+def test_a_step_that_a_pause_holds_is_offered_again(puller, start_worker, settings):
+    settings.AUTOTASK_PULL_WAIT = patient(20)
+    row, name = hello(), HelloTask._meta.label_lower
+    pausing.pause(task=name)
+    start_worker()
+    assert puller.refused(row.task_info)[0] == 2910008
+    pausing.resume(task=name)
+    lapsed()
+    assert puller.pull() == row.task_info
+    assert puller.step(row.task_info)["data"] == "Hello, Ann. Nice to meet you!"
+
+
+def test_without_the_package_redis_clients_pull_over_http(puller, start_worker, settings, monkeypatch, caplog):
+    settings.AUTOTASK_PULL_REDIS = "redis://example.org"
+    monkeypatch.setitem(sys.modules, "redis", None)  # import redis fails
+    start_worker()
+    rows = [hello(), ThreeTask.objects.create()]
+    assert [puller.pull(), puller.pull()] == [row.task_info for row in rows]
+    assert puller.step(rows[0].task_info)["data"] == "Hello, Ann. Nice to meet you!"
+    assert [puller.step(rows[1].task_info, step)["data"] for step in (1, 2, 3)] == [{"n": step} for step in (1, 2, 3)]
+    assert 'pip install "autotask[redis]"' in caplog.text
+
+
+# --- limits and rates: steps pass them when they begin --------------------------------------------------------------
+
+
+def limited(count=1, **values):
+    return [LimitedTask.objects.create(region="west", **values) for _ in range(count)]
+
+
+def test_one_client_does_all_steps_of_tasks_of_which_one_step_runs_at_a_time(puller, worker, settings):
+    settings.AUTOTASK_REMOTE_CHANNELS = ["west"]
+    settings.AUTOTASK_PULL_WAIT = patient(5)
+    rows = limited(3)
+    for row in rows:
+        assert puller.pull("west") == row.task_info
+        assert puller.step(row.task_info, 1)["data"] == {"n": 1}
+        assert puller.step(row.task_info, 2)["data"] == {"n": 2}
+
+
+def test_tasks_that_wait_for_a_client_keep_none_of_the_site_waiting(puller, worker, settings):
+    settings.AUTOTASK_REMOTE_CHANNELS = ["west"]
+    remote, inside = limited()[0], LimitedTask.objects.create()
+    done(inside)
+    assert puller.pull("west") == remote.task_info
+    done(LimitedTask.objects.create())
+    assert puller.step(remote.task_info, 1)["data"] == {"n": 1}
+    done(LimitedTask.objects.create())
+    overdue()
+    puller.post("do_auto_reset")
+    assert puller.step(remote.task_info, 1)["data"] == {"n": 1}  # another client continues, and makes the request again
+    done(LimitedTask.objects.create())
+    assert puller.step(remote.task_info, 2)["data"] == {"n": 2}
+
+
+def done(row):
+    assert ended(row.handle) == "done"
+
+
+def test_a_retried_task_that_waits_for_a_client_keeps_none_of_the_site_waiting(puller, worker, settings):
+    settings.AUTOTASK_REMOTE_CHANNELS = ["west"]
+    (row,) = limited()
+    row.handle.cancel()
+    row.handle.retry()
+    done(LimitedTask.objects.create())
+    assert puller.step(puller.pull("west"), 1)["data"] == {"n": 1}
+
+
+def test_steps_of_several_clients_run_one_at_a_time(puller, worker, settings):
+    settings.AUTOTASK_REMOTE_CHANNELS = ["west"]
+    first, second = limited(waits="first")[0], limited(waits="second")[0]
+    assert [puller.pull("west"), puller.pull("west")] == [first.task_info, second.task_info]
+    answers = [in_thread(lambda: puller.step(first.task_info, 1))]
+    assert gate("first 1 reached").wait(patient(20))
+    answers.append(in_thread(lambda: puller.step(second.task_info, 1)))
+    wait_until(lambda: Task.objects.get(id=second.task_id).state == State.HELD, what="the second at the gate")
+    assert not gate("second 1 reached").is_set()
+    gate("first 1").set()
+    assert gate("second 1 reached").wait(patient(20))
+    gate("second 1").set()
+    assert [answer()["next_step"] for answer in answers] == [2, 2]
+
+
+def test_a_client_does_not_wait_long_for_a_limit(puller, worker, settings):
+    settings.AUTOTASK_REMOTE_CHANNELS = ["west"]
+    settings.AUTOTASK_PULL_WAIT = patient(20)
+    first, second = limited(waits="first")[0], limited()[0]
+    answer = in_thread(lambda: puller.step(first.task_info, 1))
+    assert gate("first 1 reached").wait(patient(20))
+    message = f"task {second.task_info} status is not READY but Held, you can NOT start it."
+    assert puller.refused(second.task_info, 1) == (2910008, message)
+    assert second.handle.status == "waiting"
+    gate("first 1").set()
+    assert answer()["next_step"] == 2
+    assert puller.pull("west") is None  # It is offered again after some seconds.
+    lapsed()
+    assert puller.pull("west") == second.task_info
+    assert puller.step(second.task_info, 1)["data"] == {"n": 1}
+
+
+def test_a_step_after_the_first_waits_for_its_limit(puller, worker, settings):
+    settings.AUTOTASK_REMOTE_CHANNELS = ["west"]
+    first, second = limited()[0], limited(waits="second")[0]
+    puller.step(first.task_info, 1)
+    other = in_thread(lambda: puller.step(second.task_info, 1))
+    assert gate("second 1 reached").wait(patient(20))
+    settings.AUTOTASK_PULL_WAIT = 1
+    assert puller.refused(first.task_info, 2, proxied_content="eA==") == (
+        2910013,
+        f"task {first.task_info} locked by another worker.",
+    )
+    gate("second 1").set()
+    other()
+    wait_until(lambda: LimitedTask.objects.get(pk=first.pk).success, what="the end of the first")
+
+
+def test_a_task_that_has_begun_is_not_dropped_at_a_full_limit(puller, worker, settings):
+    begun, busy, new = DropTask.objects.create(), DropTask.objects.create(waits=True), DropTask.objects.create()
+    puller.step(begun.task_info, 1)
+    other = in_thread(lambda: puller.step(busy.task_info, 1))
+    assert gate("drop reached").wait(patient(20))
+    code, message = puller.refused(new.task_info, 1)
+    assert (code, "limit reached" in message) == (2910009, True)
+    settings.AUTOTASK_PULL_WAIT = 1
+    assert puller.refused(begun.task_info, 2)[0] == 2910013
+    gate("drop").set()
+    other()
+    wait_until(lambda: DropTask.objects.get(pk=begun.pk).success, what="the end of the first")
+
+
+def test_steps_of_tasks_with_a_rate_take_their_tokens_when_they_begin(puller, worker, settings):
+    settings.AUTOTASK_PULL_WAIT = 1
+    rows = [RatedTask.objects.create() for _ in range(2)]
+    assert [puller.pull(), puller.pull()] == [row.task_info for row in rows]
+    assert puller.step(rows[0].task_info, 1)["data"] == {"n": 1}
+    assert puller.step(rows[0].task_info, 2)["data"] == {"n": 2}
+    assert puller.refused(rows[1].task_info, 1)[0] == 2910008
+    lapsed()
+    assert puller.pull() == rows[1].task_info

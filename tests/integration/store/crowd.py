@@ -11,7 +11,7 @@ from django.db import models
 from django.db.migrations.executor import MigrationExecutor
 
 from autotask.flow import Flow, LimitGate
-from autotask.store import enqueue, finish, ready
+from autotask.store import enqueue, finish, held as held_table, ready
 from autotask.store.connection import current, execute, rows
 from autotask.task import ClaimedTask, State, new_id
 from tests.helpers import LONG
@@ -180,5 +180,6 @@ def multiply(table: str, id: object, count: int, *, claimed_by: uuid.UUID | None
         )
         insert = f"WITH made AS ({insert} RETURNING id) {claim}"
     elif table == "autotask_task":
-        insert = f"WITH made AS ({insert} RETURNING {ready.RETURNED}) {ready.come('made')}"
+        insert = f"""WITH made AS ({insert} RETURNING {held_table.RETURNED}), held AS ({held_table.come("made")})
+                     {ready.come("made")}"""
     execute(current(), insert, {"id": id, "count": count, "claimed_by": claimed_by})

@@ -3,7 +3,7 @@
 import time
 import uuid
 
-from autotask.store import claim, many, read, ready, workers
+from autotask.store import claim, held, many, read, ready, workers
 from autotask.store.claim import BoundedLane
 from autotask.store.connection import current, execute, in_transaction, rows
 from autotask.store.enqueue import Kind, NewTask
@@ -69,16 +69,24 @@ def waiting_for_locks(connection=None):
 
 
 def edit(sql, params=None):
-    """Change rows of tasks by hand, and have the ready table follow: a task that is READY by its row runs or is there."""
+    """Change rows of tasks by hand, and have the narrow tables follow: a task that is READY or HELD by its row runs or is there."""
 
     def change():
         execute(current(), sql, params)
-        execute(current(), "LOCK TABLE autotask_ready, autotask_claim")  # Workers may be at work.
-        execute(current(), "DELETE FROM autotask_ready")
-        running = "SELECT FROM autotask_running r WHERE r.id = t.id"
-        execute(current(), ready.come(f"(SELECT * FROM autotask_task t WHERE NOT EXISTS ({running}))"))
+        execute(current(), "LOCK TABLE autotask_ready, autotask_held, autotask_claim")  # Workers may be at work.
+        waiting = f"""(SELECT {held.RETURNING} FROM autotask_task t
+                       WHERE NOT EXISTS (SELECT FROM autotask_running r WHERE r.id = t.id))"""
+        for table, come in (("autotask_ready", ready.come), ("autotask_held", held.come)):
+            execute(current(), f"DELETE FROM {table}")
+            execute(current(), come(waiting))
 
     in_transaction(current(), change)  # A worker may have locked the tables in another order.
+
+
+def no_longer_wait(ids):
+    """Delete the rows of tasks in the tables of those that are ready or held."""
+    for table in ("autotask_ready", "autotask_held"):
+        execute(current(), f"DELETE FROM {table} WHERE id = ANY(%(ids)s)", {"ids": list(ids)})
 
 
 def let_be_ready(*ids, **changes):
@@ -87,7 +95,7 @@ def let_be_ready(*ids, **changes):
     :param changes: values for columns of their rows.
     """
     params = {"ids": list(ids)} | changes
-    execute(current(), "DELETE FROM autotask_ready WHERE id = ANY(%(ids)s)", params)
+    no_longer_wait(ids)
     values = {"state": "1", "ready_at": "coalesce(ready_at, now())"} | {name: f"%({name})s" for name in changes}
     sql = f"""
         WITH t AS (
@@ -106,7 +114,7 @@ def let_run(*ids, worker=None, seconds=0.0):
     :returns: the fence of the first one.
     """
     params = {"ids": list(ids), "worker": worker or uuid.uuid4(), "seconds": seconds}
-    execute(current(), "DELETE FROM autotask_ready WHERE id = ANY(%(ids)s)", params)
+    no_longer_wait(ids)
     execute(
         current(),
         "UPDATE autotask_task SET state = 1, ready_at = coalesce(ready_at, now()) WHERE id = ANY(%(ids)s)",

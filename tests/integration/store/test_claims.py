@@ -69,8 +69,9 @@ def in_place():
     lost = rows(
         current(),
         """SELECT t.id FROM autotask_task t
-           WHERE t.state = 1 AND (SELECT count(*) FROM autotask_ready r WHERE r.id = t.id)
-                               + (SELECT count(*) FROM autotask_running r WHERE r.id = t.id) <> 1
+           WHERE t.state <> 0 AND (SELECT count(*) FROM autotask_ready r WHERE r.id = t.id)
+                                + (SELECT count(*) FROM autotask_held h WHERE h.id = t.id)
+                                + (SELECT count(*) FROM autotask_running r WHERE r.id = t.id) <> 1
            UNION ALL
            SELECT r.id FROM autotask_ready r
            WHERE NOT EXISTS (

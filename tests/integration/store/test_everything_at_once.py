@@ -52,15 +52,21 @@ NAMES = ("tests.one", "tests.two")
 #: Tasks in two places or in none, rows of the ready table without their tasks, and ids that are nowhere any more.
 MISPLACED = """
 SELECT 'place', t.id FROM autotask_task t
-WHERE t.state = 1 AND (SELECT count(*) FROM autotask_ready r WHERE r.id = t.id)
-                    + (SELECT count(*) FROM autotask_running r WHERE r.id = t.id) <> 1
+WHERE t.state <> 0 AND (SELECT count(*) FROM autotask_ready r WHERE r.id = t.id)
+                     + (SELECT count(*) FROM autotask_held h WHERE h.id = t.id)
+                     + (SELECT count(*) FROM autotask_running r WHERE r.id = t.id) <> 1
 UNION ALL
-SELECT 'waits', t.id FROM autotask_task t JOIN autotask_running r USING (id) WHERE t.state <> 1
+SELECT 'waits', t.id FROM autotask_task t JOIN autotask_running r USING (id) WHERE t.state = 0
 UNION ALL
 SELECT 'ready', r.id FROM autotask_ready r
 WHERE NOT EXISTS (
     SELECT FROM autotask_task t WHERE t.state = 1
        AND (r.queue, r.priority, r.executor, r.ready_at, r.id) = (t.queue, t.priority, t.executor, t.ready_at, t.id)
+)
+UNION ALL
+SELECT 'held', h.id FROM autotask_held h
+WHERE NOT EXISTS (
+    SELECT FROM autotask_task t WHERE t.state = 8 AND (h.gate, h.rank, h.run_at, h.id) = (t.gate, -t.priority, t.run_at, t.id)
 )
 """
 

@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from autotask.flow import Flow, LimitGate, RateGate
-from autotask.store import cancel, enqueue, finish, follow, forgotten, gates, release, rescue
+from autotask.store import cancel, enqueue, finish, follow, forgotten, gates, held, release, rescue
 from autotask.store.connection import current, execute, rows
 from autotask.store.finish import HandingOn
 from autotask.store.follow import Wanted
@@ -14,7 +14,7 @@ from autotask.store.gates import Present
 from autotask.store.release import Release
 from autotask.task import THREAD, State
 from tests.integration.held import pause
-from tests.integration.store.shapes import count, new_task, outcome, sign_on, state, stored, take
+from tests.integration.store.shapes import count, edit, new_task, outcome, sign_on, state, stored, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -116,7 +116,7 @@ def test_followers_have_their_own_flow_whether_or_not_it_is_that_of_the_holder(w
 
 @pytest.mark.parametrize(
     "changes",
-    [{"queue": "other"}, {"executor": "process"}, {"payload": bytes(follow.SMALL + 1)}],
+    [{"queue": "other"}, {"executor": "process"}, {"payload": bytes(held.SMALL + 1)}],
     ids=["queue", "pool", "size"],
 )
 def test_nobody_overtakes_a_task_that_may_not_follow(worker, changes):
@@ -137,9 +137,9 @@ def test_only_tasks_that_wait_for_nothing_else_follow(worker, gates):
 def test_suspects_and_unknown_tasks_do_not_follow(worker):
     begin(worker)
     hold()
-    execute(current(), "UPDATE autotask_task SET lost = 1 WHERE state = 8")
+    edit("UPDATE autotask_task SET lost = 1 WHERE state = 8")
     assert ahead(worker) == []
-    execute(current(), "UPDATE autotask_task SET lost = 0, unknown_since = now() WHERE state = 8")
+    edit("UPDATE autotask_task SET lost = 0, unknown_since = now() WHERE state = 8")
     assert ahead(worker) == []
 
 
@@ -228,11 +228,7 @@ def test_a_slot_that_the_heir_had_before_a_retry_is_left(worker):
     # Given: a task that still stands in the second slot
     first, second = begin(worker)
     finish.retry(current(), [outcome(second, State.RETRY)], now=time.monotonic())
-    execute(
-        current(),
-        "UPDATE autotask_task SET state = 8, run_at = now() WHERE id = %(id)s",
-        {"id": second.id},
-    )
+    edit("UPDATE autotask_task SET state = 8, run_at = now() WHERE id = %(id)s", {"id": second.id})
     (follower,) = ahead(worker)
 
     # When

@@ -488,10 +488,10 @@ def test_held_tasks_that_have_expired_end_and_free_their_slots(worker):
     (first,) = hold(A, b)
     admit()
     (second,), (third,), (later,), (never,) = hold(A), hold(A), hold(A), hold(A)
-    execute(current(), "UPDATE autotask_task SET gate = 'pause:tests.task' WHERE id = %(id)s", {"id": third})
+    edit("UPDATE autotask_task SET gate = 'pause:tests.task' WHERE id = %(id)s", {"id": third})
     ago = "UPDATE autotask_task SET expires_at = now() - interval '1 s' WHERE id = ANY(%(ids)s)"
-    execute(current(), ago, {"ids": [busy, first, second, third]})
-    execute(current(), "UPDATE autotask_task SET expires_at = now() + interval '60 s' WHERE id = %(id)s", {"id": later})
+    edit(ago, {"ids": [busy, first, second, third]})
+    edit("UPDATE autotask_task SET expires_at = now() + interval '60 s' WHERE id = %(id)s", {"id": later})
     assert sweep.mark(current())[2] < 0
 
     # Then

@@ -106,7 +106,7 @@ def test_the_busiest_of_very_many_gates_is_found_by_the_statistics_of_the_table(
     monkeypatch.setattr(gates_read, "BUSIEST", sql)
 
     # When
-    execute(current(), "ANALYZE autotask_task")
+    execute(current(), "ANALYZE autotask_held")
 
     # Then
     assert gates_read.busiest(current())[0].waiting == 50

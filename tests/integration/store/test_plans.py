@@ -184,14 +184,14 @@ ACTS = {
     ),
     "claim followers": Act(
         lambda c: len(follow.follow(current(), c.worker, WANTED, queues=["default"], slots={})[SATURATED.key]),
-        "autotask_held",
+        "autotask_held_pkey",
         800,
         result=20,
     ),
     "admit to a full limit": Act(
         lambda c: gates.admit(current(), Present(), room={}).ready,
-        "autotask_held",
-        800,
+        "autotask_held_pkey",
+        1000,
         before=lambda c: gates.mark(current(), [SATURATED.key]),
         result=0,
     ),
@@ -202,7 +202,7 @@ ACTS = {
     "find lanes with paused names": Act(
         lambda c: claim.find_lanes(current(), paused_names=["tests.paused"]), READY, 60
     ),
-    "look at pauses": Act(lambda c: paused_tasks.look(current()).exists, "autotask_held", 10, result=False),
+    "look at pauses": Act(lambda c: paused_tasks.look(current()).exists, "autotask_held_pkey", 10, result=False),
     "hold where nothing is paused": Act(
         # Each of five hundred tasks is looked up.
         lambda c: paused_tasks.hold(current(), "default", 0, "")[1],
@@ -220,7 +220,7 @@ ACTS = {
     # Twenty pages for each: it is found, locked, found again, written, and entered in two indexes of some depth.
     "let go": Act(
         lambda c: paused_tasks.let_go(current(), "pause:tests.task"),
-        "autotask_held",
+        "autotask_held_pkey",
         10_000,
         before=lambda c: (
             pause_all(),
@@ -242,7 +242,11 @@ ACTS = {
     "end no pause": Act(lambda c: paused_tasks.end(current()), "", 10, result=0),
     # A descent for each of the gates, and a mark for those of the limit.
     "end the pause of a limit": Act(
-        lambda c: paused_tasks.end(current()), "autotask_held", 12 * crowd.KEYS, before=lambda c: end_pause(), result=1
+        lambda c: paused_tasks.end(current()),
+        "autotask_held_pkey",
+        12 * crowd.KEYS,
+        before=lambda c: end_pause(),
+        result=1,
     ),
     "reconcile": Act(
         lambda c: len(forgotten.reconcile(current(), c.worker, [task.fence for task in c.held[10:]])),
@@ -369,7 +373,7 @@ ACTS = {
         result=True,
     ),
     "look at a gate": Act(
-        lambda c: gates_read.seen(current(), SATURATED.key).taken, "autotask_held", 12_000, result=20
+        lambda c: gates_read.seen(current(), SATURATED.key).taken, "autotask_held_pkey", 12_000, result=20
     ),
     "list the holders of slots": Act(
         lambda c: len(gates_read.holders(current(), SATURATED.key)), "autotask_task_pkey", 120, result=20
@@ -382,7 +386,7 @@ ACTS = {
         result=1,
     ),
     "list the newest of a gate": Act(
-        lambda c: len(read.newest(current(), gates=["limit:some(key=7)"])), "autotask_held", 60, result=1
+        lambda c: len(read.newest(current(), gates=["limit:some(key=7)"])), "autotask_held_pkey", 60, result=1
     ),
     "beat": Act(lambda c: workers.beat(current(), c.worker, lease=30.0, stopping=False), "", 20),
     # Three to five pages for each task that runs: nearly two hundred of this worker, and over a thousand of all.
@@ -410,7 +414,7 @@ def pause_all():
 
 def expire():
     """Let one task at each of many gates be too late."""
-    sql = "UPDATE autotask_task SET expires_at = now() - interval '1 s' WHERE state = 8 AND gate <> %(gate)s"
+    sql = "UPDATE autotask_held SET expires_at = now() - interval '1 s' WHERE gate <> %(gate)s"
     execute(current(), sql, {"gate": SATURATED.key})
 
 
@@ -425,7 +429,7 @@ WITH_STATISTICS = {
     "look for what is recorded": Act(recorded, "autotask_attempt_task", 2000),
     # Hundreds of gates, and the tasks of one of them up to their number.
     "find the busiest gates": Act(
-        lambda c: gates_read.busiest(current())[0].key, "autotask_held", 20_000, result=SATURATED.key
+        lambda c: gates_read.busiest(current())[0].key, "autotask_held_pkey", 20_000, result=SATURATED.key
     ),
     "find what waits for too long": Act(lambda c: len(gauges.ready(current(), 1000)), READY, 3000),
     # By an index, their order is that of the rows, hardly more than a page for each forty.

@@ -10,11 +10,12 @@ from autotask.flow import Flow, LimitGate
 from autotask.handle import TaskHandle
 from autotask.processes import readable
 from autotask.store import enqueue, paused_tasks, read
-from autotask.store.connection import current, execute, rows
+from autotask.store.connection import current, rows
 from autotask.task import DONE, RUNNING, WAITING, State
 from autotask.worker import pauser
 from autotask.worker.surveyor import Surveyor
 from tests.helpers import patient, wait_until
+from tests.integration.store.shapes import edit
 from tests.integration.worker import limited, tasks
 from tests.integration.worker.tasks import gate
 
@@ -217,8 +218,7 @@ def test_a_task_that_was_held_after_its_pause_was_over_is_let_go_in_a_while(quie
     acts.resume(task=ECHO)
     wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_pause") == [], what="the end of the pause")
     handle = tasks.echo.using(delay=600)(1)
-    execute(
-        current(),
+    edit(
         "UPDATE autotask_task SET state = 8, gate = %(gate)s WHERE id = %(id)s",
         {"gate": f"pause:{ECHO}", "id": handle.id},
     )

@@ -230,7 +230,7 @@ def forget() -> None:
         acts.resume(**what)
     execute(
         current(),
-        "TRUNCATE autotask_task, autotask_ready, autotask_claim, autotask_result, autotask_attempt, autotask_pause, autotask_slot, "
+        "TRUNCATE autotask_task, autotask_ready, autotask_held, autotask_claim, autotask_result, autotask_attempt, autotask_pause, autotask_slot, "
         "autotask_bucket",
     )
 

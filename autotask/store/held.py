@@ -1,0 +1,132 @@
+"""The held table: a narrow row for each task that waits at a gate, in the order in which they pass.
+
+The task itself has the state HELD until it passes its last gate. It waits while it has a row here; without one it is a
+follower, which runs in a claim (:mod:`autotask.store.follow`), and whose own row stays as it is. So a statement that has a
+task wait at a gate adds the row, and one that acts on a waiting task deletes it: its lock decides who wins.
+
+These rows are only inserted and deleted, and never updated. So a row that a statement has locked is the one that it has seen.
+"""
+
+from autotask.store import ready
+from autotask.task import THREAD, State
+
+#: Tasks with larger arguments than this, in bytes, do not become followers: a worker holds many of these.
+SMALL = 10_000
+
+_NAMES = ("gate", "rank", "run_at", "id", "queue", "expires_at", "follows", "resets")
+
+#: The order in which tasks pass a gate, of rows *h* of the table.
+ORDER = "h.rank, h.run_at, h.id"
+
+#: Whether a row of the table, *h*, is that of a task, *t*: by the primary key.
+IS_OF = "(h.gate, h.rank, h.run_at, h.id) = (t.gate, -t.priority, t.run_at, t.id)"
+
+# One that has other gates, or may have killed its worker, does not follow.
+_FOLLOWS = f"""CASE WHEN t.state = {State.HELD:d} THEN
+    t.passed = 0 AND t.lost = 0 AND t.unknown_since IS NULL AND t.executor = '{THREAD}' AND octet_length(t.payload) <= {SMALL}
+    AND coalesce(t.flow->'gates'->0->>'when_full', 'wait') = 'wait' AND t.flow->'gates'->1 IS NULL END"""
+
+#: The columns that a statement must return of the tasks that it makes ready or has wait at a gate, for :func:`come`.
+RETURNING = f"{ready.RETURNING}, t.gate, t.run_at, t.expires_at, {_FOLLOWS} AS follows"
+
+#: The same, for an INSERT, where the table has no other name.
+RETURNED = RETURNING.replace("t.", "")
+
+#: Whether the task of a row, *h*, is still there: somebody may have deleted it by hand.
+IS_LIVE = "EXISTS (SELECT FROM autotask_task t WHERE t.id = h.id)"
+
+#: The state of a task ``t``, when only a few are read: a task that does not wait runs, and these tables have indexes for that.
+STATE = f"""CASE WHEN t.state = {State.READY:d} AND NOT EXISTS (SELECT FROM autotask_ready r WHERE {ready.IS_OF})
+    OR t.state = {State.HELD:d} AND NOT EXISTS (SELECT FROM autotask_held h WHERE {IS_OF})
+    THEN {State.RUNNING:d}::smallint ELSE t.state END"""
+
+
+def come(source: str) -> str:
+    """Return a statement that adds the rows of those tasks of a source that wait at a gate, and returns this gate.
+
+    :param source: a table expression with the columns of :data:`RETURNING`.
+    """
+    return f"""
+INSERT INTO autotask_held ({", ".join(_NAMES)})
+SELECT come.gate, -come.priority, come.run_at, come.id, come.queue, come.expires_at, coalesce(come.follows, false),
+       coalesce(starts_with(come.unique_key, 'waiting:'), false) OR come.progress_done IS NOT NULL
+FROM {source} AS come WHERE come.state = {State.HELD:d}
+RETURNING gate
+"""
+
+
+def waiting(source: str) -> str:
+    """Return CTEs that add these rows, and mark their gates.
+
+    :param source: a table expression with the columns of :data:`RETURNING`.
+    """
+    return f"""held AS ({come(source)}),
+waiting AS (INSERT INTO autotask_mark (gate, at) SELECT gate, clock_timestamp() FROM held GROUP BY gate)"""
+
+
+def taken(tasks: str) -> str:
+    """Return a statement that deletes the rows of tasks that wait at a gate, and returns the ids of those that had one.
+
+    The others are claimed just now, or run.
+
+    :param tasks: a table expression with whole rows of tasks, or with the columns of :data:`IS_OF`.
+    """
+    return f"DELETE FROM autotask_held h USING {tasks} AS t WHERE {IS_OF} RETURNING h.id"
+
+
+#: Whether a task ``t`` waits: for one that is READY or HELD by its state, its row in the other table was locked.
+WAITS = f"""(t.state = {State.SCHEDULED:d} OR t.id = ANY(ARRAY(SELECT id FROM still_ready))
+    OR t.id = ANY(ARRAY(SELECT id FROM still_held)))"""
+
+
+def locked_first(which: str, order: str) -> str:
+    """Return the CTEs ``still_ready`` and ``still_held``: the locked rows of tasks that wait, with their ``address`` and ``id``.
+
+    A transaction that acts on waiting tasks, and waits for others, does this before it locks the tasks, as a claim does.
+
+    :param which: the condition for the tasks, ``t``.
+    :param order: in which order they are locked.
+    """
+    return f"""{ready.locked_first(which, order)},
+still_held AS MATERIALIZED (
+    SELECT h.ctid AS address, h.id FROM autotask_task t JOIN autotask_held h ON {IS_OF}
+    WHERE t.state = {State.HELD:d} AND {which} ORDER BY {order} FOR UPDATE OF h
+)"""
+
+
+def first(gate: str, most: str, more: str = "") -> str:
+    """Return a statement that locks the rows of the first tasks at a gate, without those that somebody else has locked.
+
+    They come in their order, with their ``address`` and ``id``.
+
+    :param gate: an expression for the name of the gate.
+    :param most: one for how many they are at most.
+    :param more: further columns.
+    """
+    return f"""SELECT h.ctid AS address, h.id{more} FROM autotask_held h WHERE h.gate = {gate}
+            ORDER BY {ORDER} LIMIT {most} FOR UPDATE SKIP LOCKED"""
+
+
+# A subquery that locks is not made a join, so that no more tasks are read and locked than needed.
+_TASK = (
+    "CROSS JOIN LATERAL (SELECT t.passed FROM autotask_task t WHERE t.id = h.id AND {task} FOR {lock} SKIP LOCKED) AS t"
+)
+
+
+def locked(
+    which: str, most: str, *, order: str = ORDER, more: str = "", task: str = "true", lock: str = "NO KEY UPDATE"
+) -> str:
+    """Return a statement that locks the rows of some tasks in both tables, without those that somebody else has locked.
+
+    It is for statements that write the tasks: a caller's transaction may have locked one, and may wait for its row here later. A row
+    whose task somebody has deleted by hand is left out; the sweep deletes it.
+
+    :param which: the condition for the rows, *h*.
+    :param most: how many at most.
+    :param order: in which order they come, with their ``address`` and ``id``.
+    :param more: further columns, also ``t.passed``.
+    :param task: a condition for their tasks, *t*.
+    :param lock: UPDATE to delete the tasks.
+    """
+    return f"""SELECT h.ctid AS address, h.id{more} FROM autotask_held h {_TASK.format(task=task, lock=lock)}
+    WHERE {which} ORDER BY {order} LIMIT {most} FOR UPDATE OF h SKIP LOCKED"""
