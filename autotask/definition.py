@@ -331,7 +331,10 @@ class Definition(Declared[P, R]):
     def _announce(self, connection: BaseDatabaseWrapper, new: list[NewTask], changed: list[NewTask]) -> None:
         """Send the signals: *changed* are the new tasks, and those whose arguments were replaced."""
         if new and task_enqueued.receivers:
-            connection.on_commit(functools.partial(_send_enqueued, new), robust=True)
+            if settings.IMMEDIATE:  # They run before the commit.
+                _send_enqueued(new)
+            else:
+                connection.on_commit(functools.partial(_send_enqueued, new), robust=True)
         if settings.IMMEDIATE:
             tasks_to_run_now.send(sender=type(self), tasks=changed)
         if tasks_stored.receivers:

@@ -1,6 +1,7 @@
 """The options of a task, as one frozen dataclass that refuses unknown ones."""
 
 import dataclasses
+import inspect
 import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -12,7 +13,7 @@ from autotask import on_end as notices, schema
 from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType
 from autotask.flow import options as flow_options
 from autotask.flow.debounce import Debounce
-from autotask.flow.keys import Key
+from autotask.flow.keys import Key, refuse_unfit_call
 from autotask.flow.limits import Limit
 from autotask.flow.options import OnConflict, UniqueFor, WhenFull
 from autotask.flow.rates import Rate
@@ -36,9 +37,18 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 SHORTEST_TIMEOUT = 0.1
 
 
+#: The arguments of a function for ``backoff``.
+_AFTER_FAILURE = inspect.signature(lambda exception, attempt, /: None).bind(None, 1)
+
+
 def _backoff(value: Any, where: str) -> Backoff:
-    if (isinstance(value, str) and value == EXPONENTIAL) or callable(value):
-        return value  # type: ignore[no-any-return]  # a name or a function, whose delays are checked when it is called
+    if isinstance(value, str) and value == EXPONENTIAL:
+        return value
+    if callable(value):
+        refuse_unfit_call(
+            value, _AFTER_FAILURE, "backoff", where, "a function that takes the exception and the number of the attempt"
+        )
+        return value  # type: ignore[no-any-return]  # its delays are checked when it is called
     if isinstance(value, (int, float, timedelta)) and not isinstance(value, bool):
         return seconds(value, "backoff", where)
     if isinstance(value, (list, tuple)) and value:

@@ -11,6 +11,7 @@ from django.apps import apps
 from autotask import payload
 from autotask.definition import Definition
 from autotask.exceptions import PayloadRefused, UnknownTask
+from autotask.flow.limits import Limit
 from autotask.scheduled import ScheduledTask
 from autotask.task import ClaimedTask
 
@@ -18,9 +19,8 @@ logger = logging.getLogger("autotask")
 
 D = TypeVar("D", bound=Definition[Any, Any])
 
-#: The limits without a number that tasks of Django name, each with the name of the task: these are looked up by their paths,
-#: and not among the definitions.
-named_limits: set[tuple[str, str]] = set()
+#: The limits of tasks of Django, each with the name of the task: these are looked up by their paths, and not among the definitions.
+limits_of_others: set[tuple[str, Limit]] = set()
 
 _definitions: dict[str, Definition[Any, Any]] = {}
 #: The number of definitions that were ever registered.

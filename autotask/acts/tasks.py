@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.acts.answers import Answer, Log, Refusal, keep_no_log
-from autotask.store import background, bring_forward, cancelled, discard as discarding, find, notify, requeue
-from autotask.store.cancel import Cancellation, cancel as cancel_one
-from autotask.store.cancelled import Cancelled
+from autotask.store import background, bring_forward, cancelled, claims, discard as discarding, find, notify, requeue
+from autotask.store.cancel import Cancellation, cancel as cancel_one, cancel_waiting
 from autotask.store.connection import current, in_transaction
 from autotask.task import State
 
@@ -60,12 +59,15 @@ def cancel(
     :param log_asked: called with those whose workers were asked.
     :param by: the user who cancels them, for the message of running tasks; "": unknown.
     """
-    connection, answers = current(), []
-    for batch in _for_cancelling(connection, find.in_order_of_keys(connection, ids)):
-        outcomes = in_transaction(connection, functools.partial(_cancel, connection, batch, log, log_asked, by))
-        acted = [id for id, outcome in outcomes.items() if outcome is not Cancellation.TOO_LATE]
-        answers += [Answer(id, is_asked=outcomes[id] is Cancellation.REQUESTED) for id in acted]
-        answers += _refused(connection, batch, acted)
+    connection, answers = current(), list[Answer[uuid.UUID]]()
+    for batch in _pieces(find.in_order_of_keys(connection, ids), BATCH):
+        gone = in_transaction(connection, functools.partial(_cancel_waiting, connection, batch, log))
+        answers += map(Answer, gone)
+        for answer in _refused(connection, batch, gone):
+            act = functools.partial(_cancel, connection, answer.key, log, log_asked, by)
+            # A worker finishes many running tasks with one statement, in an order of its own. No other transaction should hold one
+            # of their rows and wait for another, so each has a transaction to itself.
+            answers.append(in_transaction(connection, act) if answer.refused in CANCELLABLE else answer)
     return answers
 
 
@@ -89,24 +91,31 @@ def prioritize(ids: Iterable[uuid.UUID], priority: int, log: Log[uuid.UUID] = ke
     return _each_batch(ids, lambda connection, batch: bring_forward.prioritize(connection, batch, priority), log)
 
 
+def _cancel_waiting(
+    connection: BaseDatabaseWrapper, batch: Sequence[uuid.UUID], log: Log[uuid.UUID]
+) -> list[uuid.UUID]:
+    gone = [found for id in batch if (found := cancel_waiting(connection, id)) is not None]
+    cancelled.tell_after_commit(connection, gone)
+    ids = [each.id for each in gone]
+    log(ids)
+    return ids
+
+
 def _cancel(
-    connection: BaseDatabaseWrapper,
-    batch: Sequence[uuid.UUID],
-    log: Log[uuid.UUID],
-    log_asked: Log[uuid.UUID],
-    by: str,
-) -> dict[uuid.UUID, Cancellation]:
-    untold: list[Cancelled] = []
-    outcomes = {id: cancel_one(connection, id, by=by, untold=untold) for id in batch}
-    cancelled.tell_after_commit(connection, untold)
-    log([id for id in batch if outcomes[id] is Cancellation.CANCELLED])
-    log_asked([id for id in batch if outcomes[id] is Cancellation.REQUESTED])
-    return outcomes
+    connection: BaseDatabaseWrapper, id: uuid.UUID, log: Log[uuid.UUID], log_asked: Log[uuid.UUID], by: str
+) -> Answer[uuid.UUID]:
+    outcome = cancel_one(connection, id, by=by)
+    if outcome is Cancellation.TOO_LATE:
+        return next(_refused(connection, [id], []))
+    (log if outcome is Cancellation.CANCELLED else log_asked)([id])
+    return Answer(id, is_asked=outcome is Cancellation.REQUESTED)
 
 
 def _retry(
     connection: BaseDatabaseWrapper, batch: Sequence[uuid.UUID], log: Log[uuid.UUID], delays: Iterator[float]
 ) -> list[uuid.UUID]:
+    if len(batch) > 1:
+        claims.lock(connection, batch)
     retried = _retried(connection, batch, delays)
     log(retried)
     notify.wake_after_commit(connection)
@@ -129,7 +138,7 @@ def _each_batch(
     log: Log[uuid.UUID],
 ) -> list[Answer[uuid.UUID]]:
     connection, answers = current(), []
-    for batch in _pieces(sorted(set(ids)), BATCH):
+    for batch in _pieces(find.in_order_of_keys(connection, ids), BATCH):
         acted = in_transaction(connection, functools.partial(_act, connection, batch, act, log))
         answers += [Answer(id) for id in acted]
         answers += _refused(connection, batch, acted)
@@ -143,14 +152,6 @@ def _act(
     log(acted)
     notify.wake_after_commit(connection)
     return acted
-
-
-def _for_cancelling(connection: BaseDatabaseWrapper, ids: Sequence[uuid.UUID]) -> Iterator[Sequence[uuid.UUID]]:
-    # A worker finishes many running tasks with one statement, in an order of its own. No other transaction may hold one of
-    # their rows and wait for another, so each has a transaction to itself.
-    states = find.states(connection, ids)
-    yield from _pieces([id for id in ids if states.get(id) is not State.RUNNING], BATCH)
-    yield from _pieces([id for id in ids if states.get(id) is State.RUNNING], 1)
 
 
 def _pieces(ids: Sequence[uuid.UUID], size: int) -> Iterator[Sequence[uuid.UUID]]:

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
@@ -16,9 +15,9 @@ from django.utils.translation import gettext, gettext_lazy as _, ngettext_lazy
 from autotask import registry
 from autotask.acts import background as acts
 from autotask.acts.answers import Answer, Refusal
-from autotask.admin import show
+from autotask.admin import show, viewing
 from autotask.admin.acting import ActingAdmin, Button
-from autotask.models import BackgroundWorker
+from autotask.models import BackgroundWorker, TaskRecord
 from autotask.store import background, background_read
 from autotask.store.background_read import Instance, StoredBackground
 from autotask.store.connection import current
@@ -125,11 +124,8 @@ class BackgroundAdmin(ActingAdmin):
     @show.column(_("waiting"))
     def waiting(self, worker: BackgroundWorker) -> str:
         """Show how many values and triggers wait, with a link to them."""
-        count, address = stored_of(worker).waiting, self.tasks_address()
-        if not count:
-            return show.NOTHING
-        query = urlencode({"task": background.PREFIX + worker.name})
-        return show.link(address and f"{address}?{query}", str(count))
+        count = stored_of(worker).waiting
+        return self.link_to_tasks(str(count), task=background.PREFIX + worker.name) if count else show.NOTHING
 
     # --- one background worker --------------------------------------------------------------------------------------
 
@@ -169,13 +165,13 @@ class BackgroundAdmin(ActingAdmin):
     @admin.display(description=_("messages"))
     def messages(self, worker: BackgroundWorker) -> str:
         """Show links to the values and triggers that are stored."""
-        address = self.tasks_address()
-        if address is None:
+        if self.tasks_address() is None or not viewing.may_open(TaskRecord):
             return show.NOTHING
-        query = urlencode({"task": background.PREFIX + worker.name})
-        failed = urlencode({"task": background.PREFIX + worker.name, "state": "error"})
+        name = background.PREFIX + worker.name
         return format_html(
-            "{} · {}", show.link(f"{address}?{query}", _("all")), show.link(f"{address}?{failed}", _("failed"))
+            "{} · {}",
+            self.link_to_tasks(_("all"), task=name),
+            self.link_to_tasks(_("failed"), task=name, state="error"),
         )
 
     @admin.display(description=_("options"))

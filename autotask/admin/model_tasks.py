@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.translation import gettext, gettext_lazy as _
 
-from autotask.admin import show
+from autotask.admin import show, viewing
 from autotask.conf import settings
 from autotask.exceptions import AutotaskError, RowBusy
 from autotask.model_tasks import SimpleTask, Status
@@ -94,6 +94,7 @@ class SimpleTaskAdmin(ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Return the rows, with their status."""
+        viewing.note(request)
         return self.model._default_manager.all().with_status()  # type: ignore[no-any-return]  # checked by E035
 
     @admin.display(description=_("state"), ordering="status")
@@ -125,7 +126,7 @@ class SimpleTaskAdmin(ModelAdmin):
         if row.task_id is None:
             return show.NOTHING
         address = None
-        if self.admin_site.is_registered(TaskRecord):
+        if self.admin_site.is_registered(TaskRecord) and viewing.may_open(TaskRecord):
             address = reverse("admin:autotask_taskrecord_change", args=(row.task_id,), current_app=self.admin_site.name)
         return show.link(address, row.task_id.hex[-8:])
 

@@ -2,6 +2,7 @@
 
 import uuid
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.contrib.admin.exceptions import DisallowedModelAdminLookup, DisallowedModelAdminToField
@@ -17,7 +18,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
-from autotask.admin import tabs
+from autotask.admin import show, tabs, viewing
 from autotask.conf import settings
 from autotask.models import TaskRecord
 
@@ -49,6 +50,7 @@ class ReadOnlyAdmin(ModelAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Show the list, with the tabs of the dashboard; all of it, with a message, if the address is not valid."""
+        viewing.note(request)
         try:
             response = super().changelist_view(request, self._with_tabs(request, extra_context))
         except (DisallowedModelAdminLookup, DisallowedModelAdminToField):
@@ -66,6 +68,7 @@ class ReadOnlyAdmin(ModelAdmin):
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         """Show one object, with the tabs of the dashboard."""
+        viewing.note(request)
         return super().changeform_view(request, object_id, form_url, self._with_tabs(request, extra_context))
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
@@ -141,3 +144,12 @@ class ReadOnlyAdmin(ModelAdmin):
         if not self.admin_site.is_registered(TaskRecord):
             return None
         return reverse("admin:autotask_taskrecord_change", args=(id,), current_app=self.admin_site.name)
+
+    def link_to_task(self, id: uuid.UUID, text: object) -> str:
+        """Return a link to a task's page, or only the text for a user who may not see it."""
+        return show.link(self.task_address(id) if viewing.may_open(TaskRecord) else None, text)
+
+    def link_to_tasks(self, text: object, **filters: str) -> str:
+        """Return a link to the list of tasks with these filters, or only the text for a user who may not see it."""
+        address = self.tasks_address() if viewing.may_open(TaskRecord) else None
+        return show.link(address and f"{address}?{urlencode(filters)}", text)

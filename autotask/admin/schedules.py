@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
@@ -110,9 +109,7 @@ class ScheduleAdmin(ActingAdmin):
         if run is None:
             return show.NOTHING
         moment = show.moment(run.ended_at or run.started_at or run.created_at)
-        return format_html(
-            "{} {}", show.link(self.task_address(run.id), show.state(run.state, run.error_message)), moment
-        )
+        return format_html("{} {}", self.link_to_task(run.id, show.state(run.state, run.error_message)), moment)
 
     @show.column(_("next"))
     def next(self, schedule: Schedule) -> str:
@@ -125,8 +122,7 @@ class ScheduleAdmin(ActingAdmin):
     @admin.display(description=_("tasks"))
     def tasks(self, schedule: Schedule) -> str:
         """Show a link to its tasks."""
-        address = self.tasks_address()
-        return show.link(address and f"{address}?{urlencode({'task': schedule.task})}", gettext("tasks"))
+        return self.link_to_tasks(gettext("tasks"), task=schedule.task)
 
     # --- one schedule -----------------------------------------------------------------------------------------------
 
@@ -151,7 +147,7 @@ class ScheduleAdmin(ActingAdmin):
         took = None if run.started_at is None or run.ended_at is None else run.ended_at - run.started_at
         tick = run.scheduled_for
         return {
-            "state": show.link(self.task_address(run.id), show.state(run.state)),
+            "state": self.link_to_task(run.id, show.state(run.state)),
             "tick": gettext("by hand") if tick is None else show.moment_in(tick, entry.zone),
             "started": show.moment(run.started_at),
             "ran": show.duration(took),

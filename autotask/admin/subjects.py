@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext, gettext_lazy as _
 
 from autotask import display
-from autotask.admin import show
+from autotask.admin import show, viewing
 from autotask.models import TaskRecord
 
 
@@ -54,7 +54,7 @@ def _page_of(subject: str) -> str | None:
         model = apps.get_model(label)
     except (LookupError, ValueError):
         return None
-    if not admin.site.is_registered(model):
+    if not admin.site.is_registered(model) or not viewing.may_open(model):
         return None
     try:
         return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=(quote(key),))

@@ -150,7 +150,7 @@ class WorkerAdmin(ReadOnlyAdmin):
         """Show its running tasks, longest running first."""
         live = LiveTask.objects.using(settings.DATABASE).filter(worker_id=worker.id, state=State.RUNNING)
         rows = [
-            (show.link(self.task_address(id), show.name(name)), show.moment(started))
+            (self.link_to_task(id, show.name(name)), show.moment(started))
             for id, name, started in live.order_by("started_at").values_list("id", "name", "started_at")[:MOST_TASKS]
         ]
         if not rows:

@@ -23,6 +23,7 @@ from autotask.django_tasks import (
     task_enqueued,
 )
 from autotask.exceptions import AutotaskError, UnsuitableFunction
+from autotask.handle import TaskHandle
 from autotask.options import DJANGO_TASK_OPTION_NAMES, Options, check_value
 from autotask.values import PLAIN_NAME
 
@@ -54,8 +55,8 @@ class AutotaskBackend(BaseTaskBackend):
         deferred = isinstance(task.run_after, timedelta)
         super().validate_task(varied(task, run_after=None) if deferred else task)
         limit = self._definition(task).options.concurrency
-        if limit is not None and limit.most is None and limit.name is not None:
-            registry.named_limits.add((task.module_path, limit.name))
+        if limit is not None:
+            registry.limits_of_others.add((task.module_path, limit))
 
     def enqueue(self, task: AnyTask, args: Any, kwargs: Any) -> Any:
         """Store a call, send Django's ``task_enqueued``, and return an :class:`~autotask.backend.result.AutotaskResult`.
@@ -81,13 +82,26 @@ class AutotaskBackend(BaseTaskBackend):
             raise InvalidTask(str(error)) from error
         if self.is_strict:
             args, kwargs = normalize_json(args), normalize_json(kwargs)
-        handle = self._definition(task).store_through(self.alias, tuple(args), dict(kwargs))
+        handle = self._stored(task, args, kwargs)
         result = results.new(task, handle.id, self.alias, args, kwargs)
-        if handle.created is not False:
-            task_enqueued.send_robust(sender=type(self), task_result=result)
         if handle.created is False or settings.IMMEDIATE:  # The task of another call, or one that has run already.
             return definition.look_up(handle.id, self.alias) or result
         return result
+
+    def _stored(self, task: AnyTask, args: Any, kwargs: Any) -> TaskHandle[Any]:
+        """Store a call, and send Django's signal: before the task runs, with ``AUTOTASK_IMMEDIATE``."""
+        told: list[uuid.UUID] = []
+
+        def tell(id: uuid.UUID) -> None:
+            told.append(id)
+            result = results.new(task, id, self.alias, args, kwargs)
+            task_enqueued.send_robust(sender=type(self), task_result=result)
+
+        store = self._definition(task).store_through
+        handle = store(self.alias, tuple(args), dict(kwargs), tell if settings.IMMEDIATE else None)
+        if handle.created is not False and not told:
+            tell(handle.id)
+        return handle
 
     def get_result(self, result_id: str) -> Any:
         """Return the :class:`~autotask.backend.result.AutotaskResult` of a task.

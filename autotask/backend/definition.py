@@ -4,10 +4,12 @@ import functools
 import logging
 import uuid
 from collections.abc import Callable
+from contextvars import ContextVar
 from datetime import datetime, timedelta
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
@@ -33,6 +35,7 @@ from autotask.handle import TaskHandle
 from autotask.options import Options
 from autotask.store import read
 from autotask.store.connection import current
+from autotask.store.enqueue import NewTask
 from autotask.task import ClaimedTask, State
 from autotask.worker.outcome import ResultRefused
 
@@ -46,6 +49,10 @@ SERIALIZER = "SERIALIZER"
 
 # The results of the attempts that are running in this process, by id and fence.
 _running: dict[tuple[uuid.UUID, int], AutotaskResult] = {}
+
+
+#: Is told of the call that is being stored before it runs.
+_tell: ContextVar[Callable[[uuid.UUID], object] | None] = ContextVar("autotask_tell", default=None)
 
 
 class DjangoTask(Definition[Any, Any]):
@@ -62,12 +69,30 @@ class DjangoTask(Definition[Any, Any]):
         super().__init__(task.func, task.module_path, options)
         self.task = task
 
-    def store_through(self, alias: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskHandle[Any]:
+    def store_through(
+        self,
+        alias: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        tell: Callable[[uuid.UUID], object] | None = None,
+    ) -> TaskHandle[Any]:
         """Store a call, in the caller's transaction, and return the handle of its task.
 
         :param alias: the alias of the backend through which it is enqueued.
+        :param tell: called with the id of a new task before that runs, with ``AUTOTASK_IMMEDIATE``.
         """
-        return self.sent(lambda carried: [self.new_call(args, kwargs, carried, before=(alias,))])[0]
+        before = _tell.set(tell)
+        try:
+            return self.sent(lambda carried: [self.new_call(args, kwargs, carried, before=(alias,))])[0]
+        finally:
+            _tell.reset(before)
+
+    def _announce(self, connection: BaseDatabaseWrapper, new: list[NewTask], changed: list[NewTask]) -> None:
+        if (tell := _tell.get()) is not None:
+            _tell.set(None)  # The task may enqueue others.
+            for task in new:
+                tell(task.id)
+        super()._announce(connection, new, changed)
 
     @classmethod
     def find(cls, claimed: ClaimedTask) -> "DjangoTask | None":

@@ -3,12 +3,14 @@
 import asyncio
 import dataclasses
 import enum
+import inspect
 import queue
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType, OptionWithoutEffect
+from autotask.flow.keys import refuse_unfit_call
 from autotask.task import BACKGROUND, COROUTINE, DEFAULT_PRIORITY, DEFAULT_QUEUE, MAX_PRIORITY, MIN_PRIORITY, THREAD
 from autotask.values import flag, one_of, plain_name, reject_unknown, seconds, whole
 
@@ -17,6 +19,9 @@ SHORTEST_INTERVAL = 0.01
 
 #: Seconds between two runs of a worker that runs without a condition.
 POLL_DELAY = 0.1
+
+#: The signature with which ``on_error`` is called.
+_OF_ON_ERROR = inspect.signature(lambda error, /, **more: None)
 
 #: Values that one background worker handles at a time, at most: each takes a thread.
 MOST_AT_A_TIME = 100
@@ -95,6 +100,7 @@ class BackgroundOptions:
         options = dataclasses.replace(cls(kind), **_checked(given, where, ""))
         options._refuse_for_kind(given, where, "")
         options._refuse_loop_elsewhere(where)
+        options._refuse_unfit_on_error(where)
         return options
 
     def started(self, where: str, /, **given: Any) -> "BackgroundOptions":
@@ -115,11 +121,20 @@ class BackgroundOptions:
             checked.setdefault("interval", None)
         options = dataclasses.replace(self, **checked)
         options._refuse_loop_elsewhere(where)
+        options._refuse_unfit_on_error(where)
         return options
 
     def _refuse_loop_elsewhere(self, where: str) -> None:
         if self.loop and self.executor != THREAD:
             raise ConflictingOptions(where=where, first="loop", second="executor")
+
+    def _refuse_unfit_on_error(self, where: str) -> None:
+        if self.on_error is not None:
+            arguments = _OF_ON_ERROR.bind(None, **self.on_error_kwargs)
+            names = "".join(f", and {name!r} of on_error_kwargs" for name in self.on_error_kwargs)
+            refuse_unfit_call(
+                self.on_error, arguments, "on_error", where, f"a function that takes the exception{names}"
+            )
 
     def _refuse_for_kind(self, given: Mapping[str, Any], where: str, sign: str) -> None:
         if self.kind is not Kind.INTERVAL:

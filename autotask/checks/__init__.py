@@ -36,6 +36,7 @@ CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
     about_settings.check_unknown,
     about_limits.check_queues_of_limits,
     about_limits.check_type_names,
+    about_limits.check_unused_limits,
     about_settings.check_allowed_modules,
     about_settings.check_log_dir,
     about_settings.check_time_zone,

@@ -85,16 +85,25 @@ def refuse_unfit_function(given: Any, option: str, signature: inspect.Signature,
     refuse_unfit_call(given, arguments, option, where, expected)
 
 
+#: Kinds of functions of which a call runs nothing.
+_NOT_PLAIN: dict[str, Callable[[Any], bool]] = {
+    "a coroutine": inspect.iscoroutinefunction,
+    "a generator": inspect.isgeneratorfunction,
+    "an async generator": inspect.isasyncgenfunction,
+}
+
+
 def refuse_unfit_call(
     function: Callable[..., Any], arguments: inspect.BoundArguments | None, option: str, where: str, expected: str
 ) -> None:
-    """Refuse a function that cannot be called with these arguments, or returns a coroutine: calls of tasks await nothing.
+    """Refuse a function that cannot be called with these arguments, or returns a coroutine or a generator: nobody would run it.
 
     :param arguments: None: only the call decides whether they fit.
     :raises InvalidOption: it is one of these.
     """
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
-        raise InvalidOption(option=option, where=where, expected="a plain function, not a coroutine", value=function)
+    for kind, is_one in _NOT_PLAIN.items():
+        if is_one(function) or is_one(type(function).__call__):
+            raise InvalidOption(option=option, where=where, expected=f"a plain function, not {kind}", value=function)
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):

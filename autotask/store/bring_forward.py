@@ -8,19 +8,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.store import arrays, held, marks, ready
 from autotask.store.connection import rows
 
-# Rows are locked in the order of their ids, as everybody does who locks several.
-_MEANT = """
-meant AS MATERIALIZED (
-    SELECT t.id FROM autotask_task t WHERE t.id = ANY(%(ids)s::uuid[]) AND {condition} ORDER BY t.id FOR NO KEY UPDATE
-)"""
-
 NOW = f"""
-WITH {_MEANT.format(condition="state = 0")},
+WITH {held.locked_in_order("t.id = ANY(%(ids)s::uuid[]) AND t.state = 0", "t.state = 0")},
 come_due AS (
     UPDATE autotask_task t
     SET run_at = clock_timestamp(), state = {marks.DUE_STATE}, ready_at = {marks.DUE_READY_AT},
         gate = coalesce({marks.FIRST_GATE}, t.gate), passed = 0 * t.passed
-    FROM meant WHERE t.id = meant.id
+    FROM locked WHERE t.id = locked.id
     RETURNING {held.RETURNING}
 ),
 come AS ({ready.come("come_due")}),
@@ -28,18 +22,16 @@ come AS ({ready.come("come_due")}),
 SELECT id FROM come_due
 """
 
-# A ready or held one is moved in that table as well. With its old priority it may still be there when the new row is inserted,
-# so that is deleted first.
+# A ready or held one is moved in that table as well.
 PRIORITY = f"""
-WITH {held.locked_first("t.id = ANY(%(ids)s::uuid[])", "t.id")},
-{_MEANT.format(condition=held.WAITS)},
+WITH {held.locked_in_order("t.id = ANY(%(ids)s::uuid[])")},
 moved AS (
-    UPDATE autotask_ready SET priority = %(priority)s WHERE ctid = ANY(ARRAY(SELECT address FROM still_ready))
+    UPDATE autotask_ready SET priority = %(priority)s WHERE ctid = ANY(ARRAY(SELECT ready_address FROM locked))
 ),
-taken AS (DELETE FROM autotask_held WHERE ctid = ANY(ARRAY(SELECT address FROM still_held)) RETURNING id),
+{held.TAKEN},
 changed AS (
     UPDATE autotask_task t SET priority = %(priority)s
-    WHERE t.id = ANY(ARRAY(SELECT id FROM meant)) AND (t.state <> 8 OR t.id = ANY(ARRAY(SELECT id FROM taken)))
+    WHERE t.id = ANY(ARRAY(SELECT id FROM locked)) AND {held.ARE_TAKEN}
     RETURNING {held.RETURNING}
 ),
 held AS ({held.come("changed")})

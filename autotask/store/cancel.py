@@ -1,10 +1,12 @@
 """Cancel waiting tasks; ask running ones to stop."""
 
+import contextlib
 import enum
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.flow import Flow
@@ -67,45 +69,62 @@ class Cancellation(enum.Enum):
     TOO_LATE = "too late"
 
 
-def cancel(
-    connection: BaseDatabaseWrapper,
-    id: uuid.UUID,
-    reason: str = "",
-    by: str = "",
-    *,
-    untold: list[Cancelled] | None = None,
-) -> Cancellation:
+def cancel(connection: BaseDatabaseWrapper, id: uuid.UUID, reason: str = "", by: str = "") -> Cancellation:
     """Cancel a waiting task, or ask the worker of a running one to stop it.
 
     :param reason: why it is cancelled, for its message; "": somebody wants it.
     :param by: the user who cancels it; "": unknown.
-    :param untold: a waiting task is added to it, and the caller reports all of them; None: this function reports it.
     :returns: TOO_LATE if the task has ended, or does not exist.
     """
-    written = model_rows.written(model_rows.of(connection, id))
     why = reason or " ".join(filter(None, ("cancelled", by and f"by {text(by, 200)}", "while it ran")))
+    keeps_locks = connection.in_atomic_block
+    for _ in range(_TRIES):
+        with (
+            contextlib.suppress(_Missed),
+            transaction.atomic(using=connection.alias) if keeps_locks else contextlib.nullcontext(),
+        ):
+            return _tried(connection, id, reason, why, keeps_locks)
+        if not rows(connection, "SELECT 1 FROM autotask_task WHERE id = %(id)s", {"id": id}):
+            break
+    return Cancellation.TOO_LATE
+
+
+class _Missed(Exception):
+    """The task has begun, or waits again, since the statement that found it began.
+
+    That statement has locked its row all the same. A claim locks the row in the ready table first, so nobody may keep this lock: the next
+    try, or another task, could wait for a claim that waits for it.
+    """
+
+
+def _tried(connection: BaseDatabaseWrapper, id: uuid.UUID, reason: str, why: str, keeps_locks: bool) -> Cancellation:
+    if (gone := cancel_waiting(connection, id, reason)) is not None:
+        cancelled.tell_after_commit(connection, [gone])
+        return Cancellation.CANCELLED
+    asked = rows(connection, ASK_RUNNING, {"id": id, "why": why})
+    if not asked or (
+        keeps_locks and not rows(connection, "SELECT 1 FROM autotask_running WHERE id = %(id)s", {"id": id})
+    ):
+        raise _Missed
+    notify.tell_after_commit(connection, {notify.worker_channel(asked[0][0]): ""})
+    return Cancellation.REQUESTED
+
+
+def cancel_waiting(connection: BaseDatabaseWrapper, id: uuid.UUID, reason: str = "") -> Cancelled | None:
+    """Cancel a task if it waits; the caller reports it. None: it does not wait."""
 
     def act(more: str) -> list[tuple[Any, ...]]:
         return rows(connection, f"{_GONE}{more}{_TOLD}", {"id": id, "reason": reason})
 
-    for _ in range(_TRIES):
-        if gone := model_rows.act_with(connection, act, written):
-            (name, queue, awaited, frees), *_ = gone
-            if untold is None:
-                cancelled.tell_after_commit(connection, [Cancelled(id, name, queue)])
-            else:
-                untold.append(Cancelled(id, name, queue))
-            if awaited:
-                notify.tell_after_commit(connection, {notify.ended_channel(id): ""})
-            if frees:
-                notify.wake_after_commit(connection)
-            return Cancellation.CANCELLED
-        if asked := rows(connection, ASK_RUNNING, {"id": id, "why": why}):
-            notify.tell_after_commit(connection, {notify.worker_channel(asked[0][0]): ""})
-            return Cancellation.REQUESTED
-        if not rows(connection, "SELECT 1 FROM autotask_task WHERE id = %(id)s", {"id": id}):
-            break
-    return Cancellation.TOO_LATE
+    gone = model_rows.act_with(connection, act, model_rows.written(model_rows.of(connection, id)))
+    if not gone:
+        return None
+    (name, queue, awaited, frees), *_ = gone
+    if awaited:
+        notify.tell_after_commit(connection, {notify.ended_channel(id): ""})
+    if frees:
+        notify.wake_after_commit(connection)
+    return Cancelled(id, name, queue)
 
 
 def end_held(connection: BaseDatabaseWrapper, statement: str, params: Mapping[str, Any] | None = None) -> int:

@@ -5,9 +5,13 @@ force, and the task in it. A statement that ends a task leaves its id in the cla
 task: a task that is no longer in any table does not run. A statement that puts a task back takes its id out.
 """
 
+import uuid
 from collections.abc import Iterable, Sequence
 
+from django.db.backends.base.base import BaseDatabaseWrapper
+
 from autotask.store import arrays
+from autotask.store.connection import execute
 
 #: The bits of a fence that are the place of a task in its claim, from 0; the others are the number of the claim.
 PLACE_BITS = 10
@@ -129,6 +133,15 @@ def taken_out(source: str) -> str:
     """
     ids = f"SELECT id FROM {source}"
     return f"UPDATE autotask_claim c SET ids = {without(ids)} WHERE c.ids && ARRAY({ids})"
+
+
+#: Locks the claims in which tasks that will live again have ended, before these, and in the order of their numbers.
+LOCK = "SELECT FROM autotask_claim WHERE ids && %(ids)s::uuid[] ORDER BY number FOR NO KEY UPDATE"
+
+
+def lock(connection: BaseDatabaseWrapper, ids: Sequence[uuid.UUID]) -> None:
+    """Lock the claims of tasks that one transaction lets live again, for those that are several."""
+    execute(connection, LOCK, {"ids": arrays.uuids(ids)})
 
 
 def parameters(fences: Sequence[int], over: Iterable[int] = ()) -> dict[str, str]:

@@ -88,11 +88,11 @@ def current() -> BaseDatabaseWrapper:
     return connection
 
 
-def dedicated(role: str, lock_timeout: float = 3.0) -> "Dedicated":
+def dedicated(role: str, lock_timeout: float = 0.7) -> "Dedicated":
     """Return a connection for one thread of a worker, opened at its first statement.
 
     :param role: its purpose, shown in ``pg_stat_activity``.
-    :param lock_timeout: seconds after which a statement gives up waiting for a lock.
+    :param lock_timeout: seconds after which a statement gives up waiting for a lock: before PostgreSQL's ``deadlock_timeout``.
     """
     return Dedicated(role, lock_timeout)
 

@@ -74,24 +74,59 @@ def taken(tasks: str) -> str:
     return f"DELETE FROM autotask_held h USING {tasks} AS t WHERE {IS_OF} RETURNING h.id"
 
 
-#: Whether a task ``t`` waits: for one that is READY or HELD by its state, its row in the other table was locked.
-WAITS = f"""(t.state = {State.SCHEDULED:d} OR t.id = ANY(ARRAY(SELECT id FROM still_ready))
-    OR t.id = ANY(ARRAY(SELECT id FROM still_held)))"""
+#: The order in which tasks ``t`` are locked: that in which calls take and replace their keys.
+LOCK_ORDER = "coalesce(t.flow ->> 'unique', '') COLLATE \"C\", t.id"
 
 
-def locked_first(which: str, order: str) -> str:
-    """Return the CTEs ``still_ready`` and ``still_held``: the locked rows of tasks that wait, with their ``address`` and ``id``.
+# As for ready.still_ready(): of a ready row that somebody has written since the statement began, the lock is that of a version that
+# it does not see. Such a task is left alone, as if it was claimed.
+def locked_in_order(
+    which: str, condition: str = "true", columns: str = "", *, source: str = "autotask_task t", carried: str = ""
+) -> str:
+    """Return the CTE ``locked``, which locks waiting tasks one after the other, each with its ready or held row before it.
 
-    A transaction that acts on waiting tasks, and waits for others, does this before it locks the tasks, as a claim does.
+    All statements that wait for rows of several waiting tasks lock them in this way, and in the order of :data:`LOCK_ORDER`
+    (docs/explanation/how_it_works.rst, "The order of locks").
+
+    It has the ``id`` of each, and ``ready_address`` and ``held_address`` of these rows, or NULL.
 
     :param which: the condition for the tasks, ``t``.
-    :param order: in which order they are locked.
+    :param condition: holds for them when they are locked.
+    :param columns: more of their columns, each after a comma.
+    :param source: the tasks, perhaps joined with others.
+    :param carried: columns of these others, each after a comma.
     """
-    return f"""{ready.locked_first(which, order)},
-still_held AS MATERIALIZED (
-    SELECT h.ctid AS address, h.id FROM autotask_task t JOIN autotask_held h ON {IS_OF}
-    WHERE t.state = {State.HELD:d} AND {which} ORDER BY {order} FOR UPDATE OF h
+    return f"""line AS MATERIALIZED (
+    SELECT t.id, t.state, t.queue, t.priority, t.executor, t.ready_at, t.gate, t.run_at{carried}
+    FROM {source} WHERE {which} ORDER BY {LOCK_ORDER}
+),
+locked AS MATERIALIZED (
+    SELECT of_ready.address AS ready_address, of_held.address AS held_address, task.*{carried}
+    FROM line
+    LEFT JOIN LATERAL (
+        SELECT r.ctid AS address FROM autotask_ready r
+        WHERE line.state = {State.READY:d} AND {ready.IS_OF.replace("t.", "line.")} FOR UPDATE
+    ) AS of_ready ON true
+    LEFT JOIN LATERAL (
+        SELECT h.ctid AS address FROM autotask_held h
+        WHERE line.state = {State.HELD:d} AND {IS_OF.replace("t.", "line.")} FOR UPDATE
+    ) AS of_held ON true
+    CROSS JOIN LATERAL (
+        SELECT t.id{columns} FROM autotask_task t
+        WHERE t.id = line.id AND {condition} AND CASE t.state
+            WHEN {State.SCHEDULED:d} THEN true
+            WHEN {State.READY:d} THEN EXISTS (SELECT FROM autotask_ready WHERE ctid = of_ready.address)
+            ELSE of_held.address IS NOT NULL END
+        FOR NO KEY UPDATE
+    ) AS task
 )"""
+
+
+#: Deletes the held rows of such tasks, which are inserted again: with the same key the old one would be in the way.
+TAKEN = "taken AS (DELETE FROM autotask_held WHERE ctid = ANY(ARRAY(SELECT held_address FROM locked)) RETURNING 1)"
+
+#: A condition that has :data:`TAKEN` done before.
+ARE_TAKEN = "(SELECT count(*) FROM taken) >= 0"
 
 
 def first(gate: str, most: str, more: str = "") -> str:

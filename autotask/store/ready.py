@@ -48,26 +48,6 @@ FROM {source} AS come WHERE come.state = {State.READY:d}
 
 # Of a row that somebody has written since the statement began, the lock is that of its new version. The statement does not see
 # it, and would neither delete nor change it: such a task is left alone, as if it was claimed.
-_SEEN = """still_ready AS MATERIALIZED (
-    SELECT ctid AS address, id FROM autotask_ready WHERE ctid = ANY(ARRAY(SELECT address FROM locked_ready))
-)"""
-
-
-def locked_first(which: str, order: str) -> str:
-    """Return the CTE ``still_ready``, which locks the rows of ready tasks, with their ``address`` and ``id``.
-
-    A transaction that acts on waiting tasks, and waits for others, does this before it locks the tasks, as a claim does.
-
-    :param which: the condition for the tasks, ``t``.
-    :param order: in which order they are locked.
-    """
-    return f"""locked_ready AS MATERIALIZED (
-    SELECT r.ctid AS address FROM autotask_task t JOIN autotask_ready r ON {IS_OF}
-    WHERE t.state = 1 AND {which} ORDER BY {order} FOR UPDATE OF r
-),
-{_SEEN}"""
-
-
 def still_ready(locked: str) -> str:
     """Return the CTE ``still_ready``, which locks the rows of ready tasks: with their ``address`` and ``id``.
 
@@ -80,7 +60,9 @@ def still_ready(locked: str) -> str:
     SELECT r.ctid AS address FROM {locked} AS t JOIN autotask_ready r ON {IS_OF} WHERE t.state = 1
     FOR UPDATE OF r SKIP LOCKED
 ),
-{_SEEN}"""
+still_ready AS MATERIALIZED (
+    SELECT ctid AS address, id FROM autotask_ready WHERE ctid = ANY(ARRAY(SELECT address FROM locked_ready))
+)"""
 
 
 def taken(tasks: str) -> str:

@@ -63,8 +63,9 @@ WHERE (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
 RETURNING 1
 """
 
+# Pieces are locked in the order in which those of discarded tasks are.
 FORGET = """
-DELETE FROM autotask_log WHERE id = ANY(ARRAY(
+WITH oldest AS MATERIALIZED (
     SELECT piece.id
     FROM unnest(%(task_id)s::uuid[], %(mark)s::text[], %(count)s::integer[]) AS full_one(task_id, mark, count)
     CROSS JOIN LATERAL (
@@ -73,6 +74,9 @@ DELETE FROM autotask_log WHERE id = ANY(ARRAY(
           AND left(text, length(full_one.mark)) = full_one.mark AND strpos(substr(text, 2), E'\\x01') = 0
         ORDER BY id LIMIT full_one.count
     ) AS piece
+)
+DELETE FROM autotask_log WHERE id = ANY(ARRAY(
+    SELECT id FROM autotask_log WHERE id = ANY(ARRAY(SELECT id FROM oldest)) ORDER BY id FOR UPDATE
 ))
 """
 

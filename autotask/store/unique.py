@@ -67,12 +67,9 @@ FROM autotask_task t
 WHERE t.unique_key = ANY(%(key)s::text[]) AND {columns.HAS_KEY}
 """
 
-_STILL_WAITING = held.locked_first("t.id = ANY(%(id)s::uuid[])", 't.unique_key COLLATE "C", t.id')
-
 LOCK = f"""
-WITH {_STILL_WAITING}
-SELECT t.id, t.payload FROM autotask_task t WHERE t.id = ANY(%(id)s::uuid[]) AND {_NOT_BEGUN} AND {held.WAITS}
-ORDER BY t.unique_key COLLATE "C", t.id FOR NO KEY UPDATE
+WITH {held.locked_in_order("t.id = ANY(%(id)s::uuid[])", _NOT_BEGUN, ", t.payload")}
+SELECT id, payload FROM locked
 """
 
 # A task that is due and has the same gates as before stays where it is among those that wait; with others, it begins at the
@@ -82,55 +79,65 @@ ORDER BY t.unique_key COLLATE "C", t.id FOR NO KEY UPDATE
 # so a task that has begun meanwhile is left alone.
 # The ready row of one that stays is written all the same: a claim that began before this commit would read the task as it was,
 # and now leaves it to the next claim. That of one that waits at a gate is deleted, and inserted again.
+# The new arguments are carried through all of it: in a join of such tables, the planner would expect few rows, and compare each of
+# thousands with each.
 REPLACE = f"""
-WITH {_STILL_WAITING},
-clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
-new AS MATERIALIZED (
-    SELECT t.id, t.arguments, t.payload, {enqueue.FLOW} AS flow, t.unique_key, t.gate,
-           coalesce(kind.run_after, clock.now + kind.delay * interval '1 s') AS due,
-           kind.expires, kind.expires_at, kind.subject, kind.metadata, clock.now
+WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
+new AS (
+    SELECT t.id, t.arguments AS new_arguments, t.payload AS new_payload, {
+    enqueue.FLOW
+} AS new_flow, t.unique_key AS new_key,
+           t.gate AS new_gate, coalesce(kind.run_after, clock.now + kind.delay * interval '1 s') AS new_due,
+           kind.expires AS new_expires, kind.expires_at AS new_expires_at, kind.subject AS new_subject,
+           kind.metadata AS new_metadata, clock.now
     FROM clock {enqueue.KINDS}{enqueue.FLOWING}
 ),
-locked AS MATERIALIZED (
-    SELECT t.id, t.state, t.passed, t.flow, new.now, least(new.due, t.created_at + %(at_most)s::float8 * interval '1 s') AS due,
-           coalesce(t.flow -> 'gates', '[]') = coalesce(new.flow -> 'gates', '[]') AND t.state <> 0 AS stays
-    FROM autotask_task t JOIN new ON new.id = t.id
-    WHERE t.id = ANY(%(id)s::uuid[]) AND t.unique_key IS NOT DISTINCT FROM new.unique_key AND {_NOT_BEGUN}
-      AND {held.WAITS}
-    ORDER BY t.unique_key COLLATE "C", t.id FOR NO KEY UPDATE OF t
+{
+    held.locked_in_order(
+        "true",
+        _NOT_BEGUN,
+        ", t.state, t.passed, t.flow, t.created_at, t.unique_key",
+        source="new JOIN autotask_task t ON t.id = new.id",
+        carried=", new_arguments, new_payload, new_flow, new_key, new_gate, new_due, new_expires, new_expires_at, new_subject, "
+        "new_metadata, now",
+    )
+},
+former AS MATERIALIZED (
+    SELECT *, due <= now AND stays AS stays_there FROM (
+        SELECT *, least(new_due, created_at + %(at_most)s::float8 * interval '1 s') AS due,
+               coalesce(flow -> 'gates', '[]') = coalesce(new_flow -> 'gates', '[]') AND state <> 0 AS stays
+        FROM locked WHERE unique_key IS NOT DISTINCT FROM new_key
+    ) AS locked
 ),
 moves AS (
-    DELETE FROM autotask_ready
-    WHERE ctid = ANY(ARRAY(SELECT s.address FROM still_ready s JOIN locked l USING (id) WHERE NOT (l.due <= l.now AND l.stays)))
+    DELETE FROM autotask_ready WHERE ctid = ANY(ARRAY(SELECT ready_address FROM former WHERE NOT stays_there))
 ),
 touched AS (
-    UPDATE autotask_ready SET suspect = suspect
-    WHERE ctid = ANY(ARRAY(SELECT s.address FROM still_ready s JOIN locked l USING (id) WHERE l.due <= l.now AND l.stays))
+    UPDATE autotask_ready SET suspect = suspect WHERE ctid = ANY(ARRAY(SELECT ready_address FROM former WHERE stays_there))
 ),
-taken AS (
-    DELETE FROM autotask_held WHERE ctid = ANY(ARRAY(SELECT s.address FROM still_held s JOIN locked USING (id))) RETURNING id
-),
+{held.TAKEN.replace("locked", "former")},
 replaced AS (
     UPDATE autotask_task t
-    SET arguments = new.arguments, payload = new.payload, flow = new.flow, run_at = locked.due,
-        subject = new.subject, metadata = new.metadata,
-        expires_at = coalesce(new.expires_at, locked.due + new.expires * interval '1 s'),
-        state = CASE WHEN locked.due > locked.now THEN 0 WHEN stays THEN t.state WHEN new.gate IS NULL THEN 1 ELSE 8 END,
-        ready_at = CASE WHEN locked.due > locked.now THEN NULL WHEN stays THEN t.ready_at WHEN new.gate IS NULL THEN locked.now END,
-        gate = CASE WHEN locked.due <= locked.now AND stays THEN t.gate ELSE new.gate END,
-        passed = CASE WHEN locked.due <= locked.now AND stays THEN t.passed WHEN new.gate IS NOT NULL THEN 0 END
-    FROM locked JOIN new ON new.id = locked.id
-    WHERE t.id = locked.id AND (locked.state <> 8 OR t.id = ANY(ARRAY(SELECT id FROM taken)))
-    RETURNING {held.RETURNING}, t.passed
+    SET arguments = new_arguments, payload = new_payload, flow = new_flow, run_at = due,
+        subject = new_subject, metadata = new_metadata,
+        expires_at = coalesce(new_expires_at, due + new_expires * interval '1 s'),
+        state = CASE WHEN due > now THEN 0 WHEN stays THEN t.state WHEN new_gate IS NULL THEN 1 ELSE 8 END,
+        ready_at = CASE WHEN due > now THEN NULL WHEN stays THEN t.ready_at WHEN new_gate IS NULL THEN now END,
+        gate = CASE WHEN stays_there THEN t.gate ELSE new_gate END,
+        passed = CASE WHEN stays_there THEN t.passed WHEN new_gate IS NOT NULL THEN 0 END
+    FROM former
+    WHERE t.id = former.id AND {held.ARE_TAKEN}
+    RETURNING {held.RETURNING}, stays_there AND former.state = 1 AS stays_ready,
+              former.flow, former.passed > coalesce(t.passed, 0) AS gives_up
 ),
-come AS ({ready.come("(SELECT r.* FROM replaced r JOIN locked l USING (id) WHERE NOT (l.due <= l.now AND l.stays AND l.state = 1))")}),
+come AS ({ready.come("(SELECT * FROM replaced WHERE NOT stays_ready)")}),
 {held.waiting("replaced")},
 given_up AS (
     DELETE FROM autotask_slot s
-    USING locked l JOIN replaced r USING (id) CROSS JOIN LATERAL jsonb_array_elements(l.flow -> 'gates') AS gate
-    WHERE l.passed > coalesce(r.passed, 0) AND s.gate = gate.value ->> 'key' AND s.task_id = l.id
+    USING replaced r CROSS JOIN LATERAL jsonb_array_elements(r.flow -> 'gates') AS gate
+    WHERE r.gives_up AND s.gate = gate.value ->> 'key' AND s.task_id = r.id
 ),
-freed AS ({marks.freed("(SELECT l.flow FROM locked l JOIN replaced r USING (id) WHERE l.passed > coalesce(r.passed, 0))")})
+freed AS ({marks.freed("(SELECT flow FROM replaced WHERE gives_up)")})
 SELECT id FROM replaced
 """
 

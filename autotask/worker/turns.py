@@ -20,7 +20,10 @@ LONGEST = 0.25
 _TURN = struct.Struct("=8sd")
 _NOBODY = bytes(8)
 
-MEMORY = Shared(TURNS * _TURN.size)
+#: The place of the note that there is no backlog: then each claim is small, whatever it asks for.
+_CALM = TURNS * _TURN.size
+
+MEMORY = Shared(_CALM + 1)
 
 
 class Turns:
@@ -40,11 +43,14 @@ class Turns:
         self._mine: int | None = None
 
     def begin(self, tasks: int) -> bool:
-        """Take a turn for a claim, if it needs one; return False if it has to wait for that."""
-        if tasks < LARGE:
+        """Take a turn for a claim, if it needs one; return False if it has to wait for that.
+
+        :param tasks: how many tasks it asks for.
+        """
+        if tasks < LARGE or self._memory[_CALM]:
             return True
         now = time.monotonic()
-        for place in range(0, TURNS * _TURN.size, _TURN.size):
+        for place in range(0, _CALM, _TURN.size):
             who, since = _TURN.unpack_from(self._memory, place)
             if who == _NOBODY or not 0 <= now - since < LONGEST:
                 _TURN.pack_into(self._memory, place, self._me, now)
@@ -52,8 +58,15 @@ class Turns:
                 return True
         return False
 
-    def end(self) -> None:
-        """Leave the turn to others, if there is one."""
+    def end(self, claimed: int) -> None:
+        """Leave the turn to others, if there is one.
+
+        :param claimed: how many tasks the claim has taken.
+        """
         place, self._mine = self._mine, None
+        if claimed >= LARGE:
+            self._memory[_CALM] = False
+        elif place is not None:
+            self._memory[_CALM] = True
         if place is not None and _TURN.unpack_from(self._memory, place)[0] == self._me:
             _TURN.pack_into(self._memory, place, _NOBODY, 0.0)

@@ -34,10 +34,11 @@ _NOWHERE = "nowhere"
 
 
 class _Cost(NamedTuple):
-    """What a worker has done, and the CPU of its two server processes in seconds."""
+    """What a worker has done, and the CPU of its two server processes in seconds; that of looks for lanes is no part of a claim."""
 
     tasks: int
     claiming: float
+    looking: float
     recording: float
 
 
@@ -64,13 +65,15 @@ class _Light:
 
     def drain(self) -> _Cost:
         """Claim and record until nothing is left."""
-        tasks, spent = 0, [cpu.seconds() for cpu in self._cpu]
+        tasks, looking, spent = 0, 0.0, [cpu.seconds() for cpu in self._cpu]
         while self._intake.has_work():
             while not self._claims.turns.begin(LARGEST_CLAIM):
                 time.sleep(self._idle.while_locked())
             claimed = self._claim(unbounded=False)
             if len(claimed) < LARGEST_CLAIM:
+                before = self._cpu[0].seconds()
                 self._intake.lanes.found(self._look())
+                looking += self._cpu[0].seconds() - before
                 claimed = claimed or (self._claim(unbounded=True) if self._intake.has_work() else [])
             if claimed:
                 tasks += len(claimed)
@@ -79,7 +82,7 @@ class _Light:
             else:
                 time.sleep(_WAIT)
         claiming, recording = (cpu.seconds() - before for cpu, before in zip(self._cpu, spent, strict=True))
-        return _Cost(tasks, claiming, recording)
+        return _Cost(tasks, claiming - looking, looking, recording)
 
     def _look(self) -> list[Lane]:
         return claim.find_lanes(self._claiming.wrapper).lanes
@@ -126,11 +129,12 @@ def light(driver: Driver) -> dict[str, Any]:
         process.join(driver.order.limit)
     if any(process.exitcode for process in processes):
         raise RuntimeError("not every worker has ended well")
-    tasks, claiming, recording = map(sum, zip(*(costs.get() for _ in processes), strict=True))
+    tasks, claiming, looking, recording = map(sum, zip(*(costs.get() for _ in processes), strict=True))
     return {
         "tasks": tasks,
         "complete": tasks == driver.order.tasks,
         "claim_us": 1e6 * claiming / tasks,
+        "look_us": 1e6 * looking / tasks,
         "record_us": 1e6 * recording / tasks,
     }
 

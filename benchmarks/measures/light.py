@@ -18,6 +18,7 @@ def _take(bench: Bench) -> dict[str, float]:
         "one_us": ones["claim_us"],
         "many_us": many["claim_us"],
         "ratio": many["claim_us"] / ones["claim_us"],
+        "look_us": many["look_us"],
         "record_ratio": many["record_us"] / ones["record_us"],
     }
 
@@ -29,6 +30,7 @@ MEASURE = Measure(
         Figure("one_us", "CPU of the server to claim a task, one worker", "µs"),
         Figure("many_us", f"the same with {_MANY}", "µs"),
         Figure("ratio", f"{_MANY} workers to one", "×", most=1.5),
+        Figure("look_us", f"their last looks for other lanes, {_MANY} workers", "µs"),
         Figure("record_ratio", "the same for recording an outcome", "×"),
     ),
     _take,

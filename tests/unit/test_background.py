@@ -96,6 +96,13 @@ def test_the_options_say_which_kind_it_is(options: dict[str, Any], function: Any
         ({"executor": "process", "loop": "io"}, ConflictingOptions, "'loop' and 'executor'"),
         ({"loop": asyncio}, InvalidOptionType, "the name of an event loop"),
         ({"on_error": 1}, InvalidOptionType, "a function"),
+        ({"on_error": anoop}, InvalidOption, "'on_error' .* a plain function, not a coroutine"),
+        ({"on_error": lambda: None}, InvalidOption, "'on_error' .* a function that takes the exception, but is"),
+        (
+            {"on_error": lambda error: None, "on_error_kwargs": {"who": 1}},
+            InvalidOption,
+            "'on_error' .* takes the exception, and 'who' of on_error_kwargs, but is",
+        ),
         ({"on_error_kwargs": []}, InvalidOptionType, "a dict"),
         ({"intervall": 1}, UnknownOption, "did you mean 'interval'"),
         ({"priority": 101}, InvalidOption, "from -100 to 100"),

@@ -392,6 +392,29 @@ def test_a_limit_of_a_queue_that_no_task_has_is_w007_with_the_one_that_was_meant
     assert "Did you mean mail?" in messages["autotask.W007"]
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("queu:mail", "Did you mean queue:mail?"),
+        ("type:tests.sent", "For a limit of the task 'tests.sent', use AUTOTASK_MAX_TYPE_COUNT."),
+        ("opneai", "Did you mean openai?"),
+        ("tests.plain", "Names are '*', 'disk', 'openai', 'tests.counted', 'queue:NAME'"),
+    ],
+)
+def test_a_limit_that_no_task_names_is_w009_with_the_names_that_there_are(settings, monkeypatch, name, meant):
+    # Given
+    monkeypatch.setattr(registry, "limits_of_others", set())
+    settings.AUTOTASK_LIMITS = {"openai": 20, "disk": 5, "tests.counted": 2, "queue:mail": 2, "*": 9, name: 1}
+    for task, concurrency in (("plain", None), ("sent", "openai"), ("written", Limit(3, name="disk")), ("counted", 4)):
+        delayed_task(name=f"tests.{task}", queue="mail", concurrency=concurrency)(one)
+
+    # Then
+    messages = found()
+    assert list(messages) == ["autotask.W009"]
+    assert f"AUTOTASK_LIMITS has {name!r}, but no task has a limit of this name" in messages["autotask.W009"]
+    assert meant in messages["autotask.W009"]
+
+
 def test_a_limit_of_a_task_that_does_not_exist_is_w008_with_the_one_that_was_meant(settings):
     settings.AUTOTASK_MAX_TYPE_COUNT = {"tests.render": 2, "tests.rendr": 2}
     delayed_task(name="tests.render")(one)

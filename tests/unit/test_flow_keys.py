@@ -396,6 +396,11 @@ class Awaited:
     async def __call__(self, *args, **kwargs): ...
 
 
+class Generated:
+    def __call__(self, *args, **kwargs):
+        yield
+
+
 @pytest.mark.parametrize(
     ("option", "make"),
     [
@@ -405,10 +410,15 @@ class Awaited:
         ("merge", lambda function: Debounce(5, merge=function)),
     ],
 )
-def test_a_coroutine_function_is_refused_where_it_is_written_because_calls_await_nothing(option, make):
-    for function in (Awaited().__call__, Awaited()):
+def test_a_function_of_which_a_call_runs_nothing_is_refused_where_it_is_written(option, make):
+    generated = Generated(), Generated().__call__
+    for function, kind in (
+        (Awaited().__call__, "coroutine"),
+        (Awaited(), "coroutine"),
+        *((each, "generator") for each in generated),
+    ):
         for parameters in (lambda account_id: None, lambda *args: None):
-            with pytest.raises(InvalidOption, match=f"'{option}' of .* must be a plain function, not a coroutine"):
+            with pytest.raises(InvalidOption, match=f"'{option}' of .* must be a plain function, not a {kind}"):
                 delayed_task(name="tests.awaited", **{option: make(function)})(parameters)
 
 

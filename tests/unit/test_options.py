@@ -27,7 +27,7 @@ HERE = "@delayed_task of shop.tasks.send"
 NOW = datetime.datetime(2026, 7, 1, 12, tzinfo=datetime.UTC)
 
 
-def noop():
+def noop(*_):
     return None
 
 
@@ -190,6 +190,41 @@ def test_a_value_out_of_range_is_a_value_error_that_names_option_place_and_value
     assert repr(name) in str(caught.value)
     assert HERE in str(caught.value)
     assert f"must be {caught.value.expected}, but is {caught.value.value!r}" in str(caught.value)
+
+
+async def awaited(exception, attempt):
+    return 1.0
+
+
+def generated(exception, attempt):
+    yield 1.0
+
+
+class Awaited:
+    async def __call__(self, exception, attempt):
+        return 1.0
+
+
+@pytest.mark.parametrize(
+    ("backoff", "expected"),
+    [
+        (awaited, "a plain function, not a coroutine"),
+        (Awaited(), "a plain function, not a coroutine"),
+        (generated, "a plain function, not a generator"),
+        (lambda: 1, "a function that takes the exception and the number of the attempt"),
+        (lambda exception: 1, "a function that takes the exception and the number of the attempt"),
+        (lambda exception, attempt, more: 1, "a function that takes the exception and the number of the attempt"),
+    ],
+)
+def test_a_function_for_backoff_that_no_failure_could_call_is_refused_where_it_is_written(backoff, expected):
+    with pytest.raises(InvalidOption) as caught:
+        Options.of(HERE, backoff=backoff)
+    assert str(caught.value) == f"The option 'backoff' of {HERE} must be {expected}, but is {backoff!r}."
+
+
+@pytest.mark.parametrize("backoff", [lambda *args: 1, lambda exception, attempt=1, more=2: 1, min])
+def test_a_function_for_backoff_may_take_more_or_not_say_what_it_takes(backoff):
+    assert Options.of(HERE, backoff=backoff).backoff is backoff
 
 
 @pytest.mark.parametrize("value", ["x", None, [1]])

@@ -50,8 +50,9 @@ class Claims:
         most_bytes: int | None = None,
     ) -> list[ClaimedTask]:
         """Claim tasks; see :func:`autotask.store.claim.claim`."""
+        claimed: list[ClaimedTask] = []
         try:
-            return claim.claim(
+            claimed = claim.claim(
                 connection,
                 self._registration.id,
                 lanes,
@@ -64,7 +65,8 @@ class Claims:
                 refused=self._refused,
             )
         finally:
-            self.turns.end()
+            self.turns.end(len(claimed))
+        return claimed
 
     def follow(
         self, connection: BaseDatabaseWrapper, wanted: Sequence[Wanted], queues: Sequence[str]

@@ -141,6 +141,17 @@ def test_the_list_leads_to_the_last_run_and_tells_how_it_ended(admin, fetching):
     assert re.search(rf'<a href="{page_of(last)}"><span [^>]*title="no paper">error</span></a>', html)
 
 
+def test_a_user_who_may_not_see_tasks_gets_no_links_to_them(staff, fetching):
+    # Given
+    last = ended(State.ERROR, name=fetch.name, schedule=fetch.name)
+    without, with_links = staff("view_schedule"), staff("view_schedule", "view_taskrecord")
+
+    # Then
+    for address in (SCHEDULES, page_of_schedule(fetching)):
+        assert ">error</span>" in page(without, address) and TASKS not in page(without, address)
+        assert page_of(last) in page(with_links, address)
+
+
 def test_the_page_shows_next_ticks_clock_changes_and_policy(admin, reporting):
     # When
     html = page(admin, page_of_schedule(reporting))

@@ -50,6 +50,16 @@ def test_the_page_of_a_task_shows_what_it_is_about_and_masks_secrets(admin, ann)
     assert "all its tasks" not in other and "etadata" not in other
 
 
+def test_the_subject_is_a_link_only_for_a_user_who_may_see_its_page(staff, ann):
+    # Given
+    address = page_of(add.using(subject=ann)(1, 2))
+    link = f'<a href="/admin/auth/user/{ann.pk}/change/">'
+
+    # Then
+    html = page(staff("view_taskrecord"), address)
+    assert f"auth.user:{ann.pk}" in html and link not in html
+
+
 def test_the_list_can_be_filtered_by_subject(admin, ann):
     # Given
     waiting, done = add.using(subject=ann)(1, 2), ended(State.DONE, subject=f"auth.user:{ann.pk}")

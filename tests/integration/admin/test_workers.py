@@ -9,6 +9,7 @@ from autotask.models import Worker
 from tests.helpers import wait_until
 from tests.integration.admin.pages import TASKS, WORKERS, page, page_of, registered
 from tests.integration.held import hold
+from tests.integration.store.shapes import let_run, put
 
 
 def test_workers_are_listed_with_what_they_run(admin, running):
@@ -21,6 +22,17 @@ def test_workers_are_listed_with_what_they_run(admin, running):
     assert ">alive</span>" in page(admin, WORKERS)
     assert page_of(running) in page(admin, f"{WORKERS}{row.pk}/change/")
     assert str(row) in page(admin, page_of(running))
+
+
+def test_a_user_who_may_not_see_tasks_gets_the_names_of_running_ones_without_links(staff):
+    # Given
+    worker, [running] = registered(), put()
+    let_run(running, worker=worker.pk)
+    shown = page(staff("view_worker"), f"{WORKERS}{worker.pk}/change/")
+
+    # Then
+    assert 'class="autotask-tasks"' in shown and TASKS not in shown
+    assert f"{TASKS}{running}/change/" in page(staff("view_worker", "view_taskrecord"), f"{WORKERS}{worker.pk}/change/")
 
 
 def test_a_worker_that_no_longer_reports_is_marked(admin):

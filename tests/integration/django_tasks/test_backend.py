@@ -278,7 +278,7 @@ def test_the_checks_tell_that_a_task_names_a_limit_that_the_settings_lack(settin
         return [problem for problem in check_limit_names() if tasks.undecorated.__name__ in problem.msg]
 
     # Given
-    monkeypatch.setattr(registry, "named_limits", set())
+    monkeypatch.setattr(registry, "limits_of_others", set())
     settings.AUTOTASK_LIMITS = {"openai": 4}
     task(concurrency="opnai")(tasks.undecorated)
     task(concurrency=Limit(name="openai", key=True))(tasks.undecorated)

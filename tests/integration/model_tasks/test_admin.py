@@ -44,6 +44,17 @@ def act(client, action, *rows):
     return [str(message) for message in client.get(response["Location"]).context["messages"]]
 
 
+def test_a_user_who_may_not_see_tasks_gets_their_ids_without_links(client_of):
+    # Given
+    task_id = Inspection.objects.create(machine="lathe").task_id
+    address = f"/admin/autotask/taskrecord/{task_id}/change/"
+
+    # Then
+    html = client_of("view_inspection").get(LIST).content.decode()
+    assert task_id.hex[-8:] in html and address not in html
+    assert address in client_of("view_inspection", "view_taskrecord").get(LIST).content.decode()
+
+
 def test_the_list_shows_states_and_links_to_tasks(root):
     waiting = Inspection.objects.create(machine="lathe")
     failed = Inspection.objects.create(machine="drill")

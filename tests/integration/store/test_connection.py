@@ -38,7 +38,7 @@ def test_another_kind_of_database_is_refused(settings, monkeypatch):
 def test_a_connection_of_a_worker_says_what_it_is_for_and_does_not_wait_for_ever(of_a_worker):
     assert rows(of_a_worker.wrapper, "SHOW application_name") == [("autotask role of a test",)]
     assert rows(of_a_worker.wrapper, "SHOW statement_timeout") == [("10s",)]
-    assert rows(of_a_worker.wrapper, "SHOW lock_timeout") == [("3s",)]
+    assert rows(of_a_worker.wrapper, "SHOW lock_timeout") == [("700ms",)]
 
 
 def test_it_is_on_the_database_of_the_tests(of_a_worker):
@@ -162,7 +162,7 @@ def test_a_session_of_a_worker_is_not_subject_to_what_is_set_for_the_database(of
     # Then
     expected = {
         "statement_timeout": "10s",
-        "lock_timeout": "3s",
+        "lock_timeout": "700ms",
         "idle_session_timeout": "0",
         "transaction_timeout": "0",
     }

@@ -1,6 +1,7 @@
 """Unique keys: one live task for each, whoever calls at once, and however the task goes on."""
 
 import contextlib
+import json
 import threading
 import time
 
@@ -11,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from autotask.exceptions import AlreadyEnqueued
 from autotask.flow import Flow, LimitGate
 from autotask.flow.plan import Throttle
-from autotask.store import cancel, finish, forgotten, gates, release, rescue, unique
+from autotask.store import cancel, enqueue, finish, forgotten, gates, release, rescue, unique
 from autotask.store.connection import current, execute, rows
 from autotask.store.gates import Present
 from autotask.store.release import Release
@@ -168,6 +169,30 @@ def test_the_last_of_several_calls_for_one_key_wins():
     found = call(*(unique_task(arguments=str(number)) for number in range(3)), terms=REPLACE)
     assert [one.created for one in found] == [True, False, False]
     assert flow_of(found[0].id)[-1] == "2"
+
+
+@pytest.mark.parametrize("delay", [0.0, 3600.0])
+def test_thousands_are_replaced_with_one_statement_that_does_not_compare_each_with_each(delay):
+    # Given
+    kind, many = new_task(delay=delay).kind, 1000
+    there = [new_task()._replace(kind=kind, key=f"key({number})") for number in range(many)]
+    unique.store(current(), there, Terms())
+
+    # When
+    params = {**enqueue.flowing_parameters([task._replace(payload=b"new") for task in there]), "at_most": None}
+    ((plan,),) = rows(current(), f"EXPLAIN (ANALYZE, FORMAT JSON) {unique.REPLACE}", params)
+
+    # Then
+    nodes = list(nodes_of(plan[0]["Plan"] if isinstance(plan, list) else json.loads(plan)[0]["Plan"]))
+    assert max(node.get("Rows Removed by Join Filter", 0) for node in nodes) < many
+    assert not [node for node in nodes if node["Actual Loops"] >= many and "= ANY" in node.get("Index Cond", "")]
+    assert rows(current(), "SELECT count(*) FROM autotask_task WHERE payload = 'new'") == [(many,)]
+
+
+def nodes_of(plan):
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes_of(child)
 
 
 def test_a_task_that_has_begun_is_never_replaced():

@@ -9,6 +9,7 @@ from django.db import transaction
 from django.test import TransactionTestCase, override_settings
 
 from autotask.exceptions import TaskCancelled, TaskFailed, UnpicklableArgument, WaitInTransaction
+from autotask.signals import task_enqueued, task_started, task_succeeded
 from autotask.store import read
 from autotask.store.connection import current
 from autotask.task import CANCELLED, DONE, ERROR, WAITING
@@ -153,6 +154,26 @@ def test_an_atomic_task_that_fails_leaves_nothing(autotask_immediate, _):
     assert tasks.make_group_atomically("others", then_fail=True).status is ERROR
     assert list(Group.objects.values_list("name", flat=True)) == ["staff"]
     assert tasks.ran == ["committed staff"]
+
+
+@both
+def test_its_signals_come_in_the_order_in_which_they_come_without_it(autotask_immediate, _):
+    # Given
+    heard = []
+    signals = {"enqueued": task_enqueued, "started": task_started, "succeeded": task_succeeded}
+    receivers = {name: lambda word=name, **_: heard.append(word) for name in signals}
+    for name, signal in signals.items():
+        signal.connect(receivers[name])
+
+    # When
+    with transaction.atomic():
+        tasks.add(2, y=3)
+    tasks.add.enqueue_many([(1, 2), (3, 4)])
+
+    # Then
+    for name, signal in signals.items():
+        signal.disconnect(receivers[name])
+    assert heard == ["enqueued", "started", "succeeded", "enqueued", "enqueued", *["started", "succeeded"] * 2]
 
 
 @both

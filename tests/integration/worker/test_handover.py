@@ -510,9 +510,10 @@ def test_a_worker_that_stops_leaves_nothing_under_its_name(companion, pipes, pat
 
 @pytest.mark.parametrize("is_told", [True, False])
 def test_a_task_that_comes_while_a_worker_waits_for_its_last_one_is_released_at_once(
-    companion, pipes, path, is_told, monkeypatch
+    companion, pipes, path, is_told, monkeypatch, settings
 ):
-    # Given
+    # Given: a worker that waits, however busy the machine is; after its grace, it would release the last one as well
+    settings.AUTOTASK_SHUTDOWN_GRACE = 600
     monkeypatch.setattr(offer_module, "OVERDUE", 600.0)
     handle, body = store_without_handing_over(pipes, path, "x")
     last = tasks.pass_gate(f"last {is_told}")

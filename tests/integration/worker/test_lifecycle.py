@@ -362,7 +362,7 @@ def test_a_worker_waits_for_its_turn_to_make_a_large_claim(start_worker, monkeyp
 
     # Then
     assert not handles[-1].ready
-    others[0].end()
+    others[0].end(turns.LARGE)
     assert [handle.wait(20) for handle in handles] == list(range(1000))
 
 
