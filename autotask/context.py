@@ -71,7 +71,7 @@ class TaskContext:
     :ivar subject: the object that its call named as its subject, like ``shop.order:42``; None if it named none.
     :ivar metadata: that of its call, as JSON has it; empty if it gave none.
     :ivar steps: what ``autotask.workflows`` knows of the steps of the function that runs now; None before its first one.
-    :ivar lines: what the worker knows of the lines that it has logged; None before the first one.
+    :ivar lines: keeps the lines that it has logged; None before the first one.
     """
 
     __slots__ = (
@@ -154,7 +154,7 @@ class TaskContext:
         """Accept no more progress: the attempt is over, whatever threads it may have left behind."""
         self._report = None
         if self.lines is not None:
-            self.lines.end(self)
+            self.lines.end()
 
 
 #: The context of the task that is running here; see :func:`current`.

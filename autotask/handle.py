@@ -29,6 +29,7 @@ from autotask.store.connection import current, in_transaction, note_pooler, shar
 from autotask.store.read import StoredAttempt
 from autotask.store.told import soon, told_task
 from autotask.task import CANCELLED, DONE, ERROR, State, Status
+from autotask.values import whole
 from autotask.why import Explanation, hints
 
 R = TypeVar("R")
@@ -257,7 +258,11 @@ class TaskHandle(Generic[R]):
         They are there about a second after they were logged, if ``AUTOTASK_LOGS`` is set, for as long as that says.
 
         :param attempt: the number of one attempt, from 1; None: all.
+        :raises InvalidOption: no attempt has that number. (A ValueError.)
+        :raises InvalidOptionType: it is not a whole number. (A TypeError.)
         """
+        if attempt is not None:
+            whole(attempt, "attempt", "TaskHandle.logs", 1, task_logs.LAST_ATTEMPT)
         return task_logs.lines(current(), self.id, attempt)
 
     async def alogs(self, attempt: int | None = None) -> str:

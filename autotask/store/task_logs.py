@@ -5,6 +5,7 @@ each attempt would take the server three times as long, and ten times as much WA
 """
 
 import uuid
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -13,9 +14,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.store import arrays
 from autotask.store.connection import execute, rows
 from autotask.store.prepared import bare_rows
+from autotask.task_log import LOGGER
+from autotask.texts.lines import INDENT
 
 #: The most pieces that one statement of the pruner deletes; each has up to about :data:`LARGE` bytes.
 PIECES = 100
+
+#: The largest number of an attempt that may be asked for.
+LAST_ATTEMPT = 999_999_999
 
 #: The pieces that are read at a time where all are.
 SOME_PIECES = 16
@@ -32,11 +38,39 @@ class Piece(NamedTuple):
     """Some lines of one attempt.
 
     :ivar id: pieces of later lines have larger ones.
+    :ivar attempt: its number.
+    :ivar before: how many lines it had before these.
     :ivar text: whole lines, each with its end.
     """
 
     id: int
+    attempt: int
+    before: int
     text: str
+
+
+class Place:
+    """A place in the lines of a task, up to which they were read.
+
+    :ivar seen: the ids of the pieces that were read, and may still be there.
+    """
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+        #: By attempt, the number of lines up to here; this attempt and those before it may have others that were not asked for.
+        self._counts: dict[int, int] = {}
+        self._unread = 0
+
+    def begin_at(self, piece: Piece) -> None:
+        """Take nothing for missing that is before this piece."""
+        self._unread = piece.attempt
+
+    def text_of(self, piece: Piece) -> str:
+        """Return the lines of the next piece, after one that says how many are missing before them."""
+        begin = piece.before if piece.attempt <= self._unread else 0
+        here = self._counts.get(piece.attempt, begin)
+        self._counts[piece.attempt] = max(here, piece.before + count(piece.text))
+        return piece.text if piece.before <= here else _gap(piece, piece.before - here) + piece.text
 
 
 class NewPiece(NamedTuple):
@@ -102,6 +136,9 @@ ORDER BY piece.id, part.place
 
 READ_ON = _READ.format(bound="id + 0 > %(after)s::bigint", order="")
 READ_BACK = _READ.format(bound="id + 0 < %(before)s::bigint", order="DESC")
+READ_NEW = _READ.format(bound="id <> ALL(%(seen)s::bigint[])", order="")
+
+STILL_THERE = "SELECT id FROM autotask_log WHERE id = ANY(%(seen)s::bigint[])"
 
 # Older pieces have smaller ids, or nearly so, which saves an index on their time. A line that is a little too early for their
 # order waits for the next look.
@@ -116,6 +153,16 @@ DELETE FROM autotask_log WHERE id = ANY(ARRAY(
 _LAST = 2**63 - 1
 
 
+def count(lines: str) -> int:
+    """Return the number of lines in a text; those that are indented continue the one before."""
+    return lines.count("\n") - lines.count(f"\n{INDENT}")
+
+
+def after(number: int, lines: str) -> str:
+    """Return the lines of an attempt with the number of those before them, so that readers see which are missing."""
+    return f"\x02{number}\n{lines}" if number else lines
+
+
 def marked(number: int, attempt: int, lines: str) -> str:
     """Return the lines of an attempt with its mark, for a piece.
 
@@ -125,9 +172,12 @@ def marked(number: int, attempt: int, lines: str) -> str:
     return f"\x01{number:032x} {attempt}\n{lines}"
 
 
-def alone(task_id: uuid.UUID, attempt: int, lines: str) -> NewPiece:
-    """Return the piece that has lines of one attempt."""
-    return NewPiece(task_id, task_id, marked(task_id.int, attempt, lines))
+def alone(task_id: uuid.UUID, attempt: int, lines: str, before: int = 0) -> NewPiece:
+    """Return the piece that has lines of one attempt.
+
+    :param before: how many lines it had before these.
+    """
+    return NewPiece(task_id, task_id, marked(task_id.int, attempt, after(before, lines)))
 
 
 def write(connection: BaseDatabaseWrapper, pieces: Sequence[NewPiece]) -> None:
@@ -148,27 +198,33 @@ def forget(connection: BaseDatabaseWrapper, outdated: Sequence[tuple[uuid.UUID, 
     execute(connection, FORGET, params)
 
 
-def read(
-    connection: BaseDatabaseWrapper, task_id: uuid.UUID, attempt: int | None = None, *, after: int = 0
-) -> list[Piece]:
-    """Return the lines of a task, oldest first.
+def lines(connection: BaseDatabaseWrapper, task_id: uuid.UUID, attempt: int | None = None) -> str:
+    """Return the lines of a task as one text, oldest first; "" if there are none.
 
     :param attempt: the number of one attempt; None: all.
-    :param after: only pieces with larger ids.
     """
-    return _read(connection, READ_ON, task_id, attempt, after=after)
+    return "".join(map(Place().text_of, _read(connection, READ_ON, task_id, attempt, after=0)))
 
 
-def lines(connection: BaseDatabaseWrapper, task_id: uuid.UUID, attempt: int | None = None) -> str:
-    """Return the lines of a task as one text; "" if there are none."""
-    return "".join(piece.text for piece in read(connection, task_id, attempt))
+def new_lines(connection: BaseDatabaseWrapper, task_id: uuid.UUID, attempt: int | None, place: Place) -> str:
+    """Return the lines of a task that have come since the last call.
+
+    A piece may be there later than one with a larger id: two workers write at the same time, and one of them commits first.
+
+    :param place: where the last call has ended. This call changes it.
+    """
+    found = _read(connection, READ_NEW, task_id, attempt, seen=arrays.numbers(place.seen))
+    if found:  # Those that are deleted meanwhile would become ever more.
+        place.seen &= {id for (id,) in rows(connection, STILL_THERE, {"seen": arrays.numbers(place.seen)})}
+        place.seen |= {piece.id for piece in found}
+    return "".join(map(place.text_of, found))
 
 
 def each_piece(connection: BaseDatabaseWrapper, task_id: uuid.UUID) -> Iterator[str]:
     """Yield all lines of a task, oldest first, some at a time: together they may be more than fits into memory."""
-    after = 0
+    place, after = Place(), 0
     while found := _read(connection, READ_ON, task_id, after=after, limit=SOME_PIECES):
-        yield from (piece.text for piece in found)
+        yield from map(place.text_of, found)
         after = found[-1].id
 
 
@@ -177,14 +233,16 @@ def last_lines(connection: BaseDatabaseWrapper, task_id: uuid.UUID, most: int) -
 
     :param most: characters to return at least, if there are that many; not more than those and one piece.
     """
-    last: list[str] = []
-    before = _LAST
+    last: deque[Piece] = deque()
+    before, place = _LAST, Place()
     while most > 0 and (found := _read(connection, READ_BACK, task_id, before=before, limit=SOME_PIECES)):
         before = found[0].id
         while found and most > 0:
-            last.append(found.pop().text)
-            most -= len(last[-1])
-    return "".join(reversed(last))
+            last.appendleft(found.pop())
+            most -= len(last[0].text)
+    if most <= 0 and last:
+        place.begin_at(last[0])
+    return "".join(map(place.text_of, last))
 
 
 def prune(connection: BaseDatabaseWrapper, seconds: float) -> bool:
@@ -202,4 +260,20 @@ def _read(
 ) -> list[Piece]:
     mark = f"{task_id.hex} " if attempt is None else marked(task_id.int, attempt, "")[1:]
     found = rows(connection, sql, {"task_id": task_id, "mark": mark, "limit": limit, **bound})
-    return [Piece(id, text.partition("\n")[2]) for id, text in found]
+    return [_piece(id, text) for id, text in found]
+
+
+def _piece(id: int, text: str) -> Piece:
+    mark, _, lines = text.partition("\n")
+    before = 0
+    if lines.startswith("\x02"):
+        number, _, lines = lines[1:].partition("\n")
+        before = int(number)
+    return Piece(id, int(mark.partition(" ")[2]), before, lines)
+
+
+def _gap(piece: Piece, missing: int) -> str:
+    """Return a line in place of those that are missing before a piece, with the time of the next one."""
+    time = piece.text.partition(" | ")[0]
+    what = "1 earlier line is" if missing == 1 else f"{missing:,} earlier lines are"
+    return f"{time} | {piece.attempt} | WARNING | {LOGGER} - {what} not kept\n"

@@ -10,6 +10,9 @@ _Logger = logging.Logger
 #: The methods that see records on their way, as long as nobody has replaced them.
 _handle, _call, _make = _Logger.handle, _Logger.callHandlers, _Logger.makeRecord
 
+#: Those on the way to a record: see :mod:`autotask.worker.short_way`.
+_log, _find = _Logger._log, _Logger.findCaller
+
 #: The handlers for which light records are enough; none: all records are whole.
 _ours: Collection[logging.Handler] = ()
 
@@ -76,16 +79,24 @@ def _record(
     return kind(name, level, pathname, lineno, msg, args, exc_info, func, sinfo, **others)
 
 
+def is_usual() -> bool:
+    """Whether records are ours, and neither a project nor a library has its own way of making and handling them."""
+    return (
+        logging.getLogRecordFactory() is _record
+        and _Logger.callHandlers is _call
+        and _Logger.handle is _handle
+        and _Logger.makeRecord is _make
+        and _Logger._log is _log
+        and _Logger.findCaller is _find
+    )
+
+
 def is_alone(logger: logging.Logger, level: int) -> bool:
     """Whether one of ours, and nobody else, sees a record of this plain logger and this level.
 
     Others are handlers, filters, and libraries that replace a method.
     """
-    if logger.filters or not _ours:
-        return False
-    if logging.getLogRecordFactory() is not _record:
-        return False  # A project makes its own records of these.
-    if _Logger.callHandlers is not _call or _Logger.handle is not _handle or _Logger.makeRecord is not _make:
+    if logger.filters or not _ours or not is_usual():
         return False
     is_heard = False
     place: logging.Logger | None = logger

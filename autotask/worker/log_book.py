@@ -3,10 +3,11 @@
 import contextlib
 import logging
 import os
+import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Collection
+from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -15,24 +16,23 @@ from autotask.context import TaskContext
 from autotask.setting_types import LogOptions
 from autotask.store import task_logs
 from autotask.texts.masks import LONGEST_TEXT
-from autotask.worker.log_pieces import MOST_LEFT, Attempt, Ended, Pieces
-from autotask.worker.log_text import SHORTEST_LINE, Heads, Said, last_of, merged, text_of, time_of, whole
+from autotask.worker.log_pieces import MOST_LEFT, Attempt, Ended, Lines, Pieces
+from autotask.worker.log_text import SHORTEST_LINE, Heads, Said, last_of, text_of, time_of, whole
 
 logger = logging.getLogger("autotask.worker")
 
 #: Seconds between two writes: the most that is missing of a worker that is killed.
 EVERY = 1.0
 
-#: Characters of a long message from elsewhere, and how many of them wait at most; the oldest are lost first.
-LONG = 200
-MOST_LONG = 1_000
+#: Characters of lines after which the next attempt that ends makes texts of them. More would no longer be in the caches of the
+#: processor; fewer would take longer for each line.
+ENOUGH = 48 * 1024
 
-#: Lines from elsewhere that wait at most, and after how many the writer is hurried.
-MOST_WAITING = 20_000
-MANY = 5_000
-
-#: Characters of attempts that have ended, after which the writer is hurried.
+#: Characters of lines without a text, or of ended attempts, after which the writer is hurried.
 MUCH = 2**19
+
+#: Characters of lines without a text at most; the oldest are lost first.
+MOST_WAITING = 6 * 2**20
 
 #: Attempts elsewhere whose pieces are remembered at most, so that each has no more than its share.
 MOST_REMEMBERED = 2_000
@@ -41,10 +41,11 @@ MOST_REMEMBERED = 2_000
 PRUNE_EVERY = 600.0
 PAUSE = 0.05
 
-_Each = TypeVar("_Each")
-
 #: A head that no line has; see :attr:`LogBook._head`.
 _NO_HEAD = (-1.0, 0, "", 0, "")
+
+#: Lines by their attempt: its context if it runs here.
+_Groups = dict[TaskContext | Attempt, list[Said]]
 
 
 class Line(NamedTuple):
@@ -60,56 +61,6 @@ class Line(NamedTuple):
     level: str
     logger: str
     message: str
-
-
-class Lines:
-    """The lines of one attempt.
-
-    :param room: characters that may wait until the writer is hurried.
-    :ivar said: those that wait. Any thread may append some.
-    :ivar room: how many of these characters are left.
-    :ivar is_crowded: whether the writer should look at once.
-    :ivar is_mixed: whether these come from several places, so that they may not be in order.
-    :ivar is_over: whether the attempt has ended.
-    :ivar sizes: the bytes of the pieces that are stored already, oldest first; None: there are none but of ended attempts.
-    """
-
-    __slots__ = ("_book", "_turn", "attempt", "is_crowded", "is_mixed", "is_over", "room", "said", "sizes")
-
-    def __init__(self, attempt: Attempt, room: int, book: "LogBook") -> None:
-        self._book = book
-        #: The thread of the attempt or the writer gets the item, and then makes the text.
-        self._turn = [None]
-        self.attempt = attempt
-        self.said: deque[Said] = deque()
-        self.room = room
-        self.is_crowded = self.is_mixed = self.is_over = False
-        self.sizes: list[int] | None = None
-
-    def end(self, context: TaskContext) -> None:
-        """Have them stored: the attempt is over."""
-        self.is_over = True
-        self._book.ended(context, self)
-
-    def claim(self) -> bool:
-        """Return whether the caller may make the text; nobody else may until :meth:`release`."""
-        try:
-            self._turn.pop()
-        except IndexError:
-            return False
-        return True
-
-    def release(self) -> None:
-        """Let others make the text."""
-        self._turn.append(None)
-
-    def take(self) -> list[Said]:
-        """Return the lines that wait, which no longer wait."""
-        found = _drained(self.said)
-        if self.is_mixed:
-            found.sort(key=time_of)
-            self.is_mixed = False
-        return found
 
 
 class Forwarder:
@@ -145,10 +96,11 @@ class Forwarder:
 class LogBook:
     """Keeps lines in memory until they are stored. Any thread may add some; that takes no lock.
 
-    The thread of an attempt makes one text of its lines when it ends: then they are still in the caches of the processor.
-    The writer looks at attempts that run longer each second.
+    A line is one more entry of a queue, and the end of an attempt costs nothing. Once many lines wait, the next attempt that
+    ends makes texts of all of them: in a loop over many lines, each takes the processor half of the time, because it runs the
+    same instructions again and again. The writer does the same each second.
 
-    :param hurry: called when many lines wait.
+    :param hurry: called when much waits.
     """
 
     doing = "store the logs of tasks"
@@ -157,22 +109,23 @@ class LogBook:
         self.level = options.level
         self._options = options
         self._hurry = hurry
-        #: The characters of one attempt after which the writer is hurried.
-        self._room = options.max // 2
         self._pieces = Pieces(options.max)
         self._masks = display.masks()
         self._heads = Heads()
         #: The head of the last line, and what it is made of: most lines of the next millisecond have the same.
         self._head: tuple[float, int, str, int, str] = _NO_HEAD
-        #: Those of attempts that run in this process.
-        self._here: dict[TaskContext, Lines] = {}
-        #: Those of attempts that have ended, and about their characters.
-        self._ended: deque[Ended] = deque()
+        #: The lines that have no text yet, about their characters, and how many of which attempts were forgotten.
+        self._said: deque[Said] = deque()
         self._waiting, self._hurry_at = 0, MUCH
-        #: The lines of other attempts, and those that nobody has sorted yet.
+        self._forgotten: Counter[TaskContext | Attempt] = Counter()
+        #: Held by the thread that makes texts.
+        self._gathering = threading.Lock()
+        #: The attempts here that were running when texts were made, and those elsewhere.
+        self._here: dict[TaskContext, Lines] = {}
         self._elsewhere: OrderedDict[Attempt, Lines] = OrderedDict()
-        self._strays: deque[tuple[Attempt, Said]] = deque(maxlen=MOST_WAITING)
-        self._long_strays: deque[tuple[Attempt, Said]] = deque(maxlen=MOST_LONG)
+        #: The attempts that have ended, and the characters of their lines.
+        self._ended: deque[Ended] = deque()
+        self._ended_size, self._hurry_ended_at = 0, MUCH
         self._look_at = self._prune_at = time.monotonic()
 
     def take(self, context: TaskContext, record: logging.LogRecord) -> None:
@@ -184,9 +137,6 @@ class LogBook:
 
     def say(self, context: TaskContext, created: float, level: int, logger: str, message: str) -> None:
         """Take a line of that attempt that is no more than its message. Tasks wait for each line."""
-        lines: Lines | None = context.lines
-        if lines is None:
-            lines = context.lines = self._begin(context)
         since, its_level, its_logger, its_attempt, head = self._head
         if (
             not 0.0 <= created - since < 0.001
@@ -195,12 +145,14 @@ class LogBook:
             or context.attempt != its_attempt
         ):
             head = self._new_head(created, level, logger, context.attempt)
-        lines.room -= len(message) + SHORTEST_LINE
-        if lines.room < 0:
-            message = self._make_room(lines, message)
-        lines.said.append((head, message))
-        if lines.is_over:  # A thread that it has left behind continues.
-            self._late(lines)
+        if context.lines is None:
+            context.lines = OVER if context.is_over else self
+        if (size := len(message)) > LONGEST_TEXT:
+            size, message = LONGEST_TEXT, message[: LONGEST_TEXT + 1]
+        self._said.append((context, head, message))
+        self._waiting += size + SHORTEST_LINE
+        if self._waiting > self._hurry_at:
+            self._have_room()
 
     def take_stray(self, attempt: Attempt, record: logging.LogRecord) -> None:
         """Take a record of an attempt of this process that was logged outside of it."""
@@ -209,30 +161,21 @@ class LogBook:
     def put(self, line: Line) -> None:
         """Take a line of an attempt that runs elsewhere."""
         attempt, created, level, logger, message = line
-        self._stray(attempt, (self._heads.head(int(created * 1000), attempt[1], level, logger), message))
-
-    def ended(self, context: TaskContext, lines: Lines) -> None:
-        """Have the lines of an attempt stored that is over, and was begun by :meth:`say`."""
-        if self._here.get(context) is not lines or not lines.claim():
-            return  # The writer has them, and looks at them again.
-        if lines.sizes is not None:
-            lines.release()  # It has pieces of its own.
-            return
-        self._here.pop(context, None)
-        id, attempt = lines.attempt
-        try:
-            text = last_of(text_of(lines.take(), self._masks), self._options.max)
-        except Exception:  # whatever it is: the outcome of the task does not depend on its lines
-            logger.exception("The lines of task %s, attempt %d are lost", id, attempt)
-            return
-        self._ended.append((id.int, attempt, text))
-        self._waiting += len(text)
+        self._said.append((attempt, self._heads.head(int(created * 1000), attempt[1], level, logger), message))
+        self._waiting += len(message) + SHORTEST_LINE
         if self._waiting > self._hurry_at:
-            with contextlib.suppress(IndexError):  # The writer takes them at this moment.
-                while self._waiting > MOST_LEFT:
-                    self._waiting -= len(self._ended.popleft()[2])
-            self._hurry_at = self._waiting + MUCH
-            self._hurry()
+            self._have_room()
+
+    def end(self) -> None:
+        """Make texts of the lines that wait, if there are many: an attempt is over that has logged some."""
+        # Here, and not at a line, where a task may be interrupted.
+        if self._waiting > ENOUGH and self._gathering.acquire(blocking=False):
+            try:
+                self._gather()
+            except Exception:  # whatever it is: the outcome of the attempt does not depend on lines
+                logger.exception("Lines of tasks are lost")
+            finally:
+                self._gathering.release()
 
     def close(self) -> None:
         """Have the next run look at all attempts, since it is the last."""
@@ -242,29 +185,19 @@ class LogBook:
         """Store the lines that wait, and now and then delete old ones."""
         self._masks = display.masks()
         now = time.monotonic()
-        self._waiting, self._hurry_at = 0, MUCH
-        ended = _drained(self._ended)
-        self._sort_strays(ended)
-        self._take_here(now)
-        for lines in self._elsewhere.values():
-            self._pieces.add(lines, text_of(lines.take(), self._masks))
-        while len(self._elsewhere) > MOST_REMEMBERED:
-            self._elsewhere.popitem(last=False)
-        self._pieces.add_ended(ended)
+        with self._gathering:
+            # In this order: of those that are over by now, all lines are gathered then.
+            over = [context for context in self._here if context.is_over]
+            self._gather()
+            self._take_here(over, now)
+            self._take_ended()
+            self._take_elsewhere()
         self._pieces.store(connection)
         if now >= self._prune_at:
             if task_logs.prune(connection, self._options.keep):
                 return PAUSE
             self._prune_at = now + PRUNE_EVERY
         return max(0.0, self._look_at - time.monotonic())
-
-    def _begin(self, context: TaskContext) -> Lines:
-        lines = Lines((context.id, context.attempt), self._room, self)
-        if context.is_over:
-            lines.is_over = True
-            return lines
-        # Other threads of the attempt get the same.
-        return self._here.setdefault(context, lines)
 
     def _new_head(self, created: float, level: int, logger: str, attempt: int) -> str:
         moment = int(created * 1000)
@@ -273,76 +206,113 @@ class LogBook:
         self._head = (moment / 1000, level, logger, attempt, head)
         return head
 
-    def _make_room(self, lines: Lines, message: str) -> str:
-        """Hurry the writer, forget lines that would not be stored, and return as much of a message as would be."""
-        message = message[: LONGEST_TEXT + 1]
-        lines.is_crowded = True
-        lines.room = self._room
-        waiting = len(message) + sum([SHORTEST_LINE + len(each) for _, each in lines.said.copy()])
-        with contextlib.suppress(IndexError):  # They are being stored.
-            while waiting > self._options.max:
-                waiting -= SHORTEST_LINE + len(lines.said.popleft()[1])
+    def _have_room(self) -> None:
+        """Hurry the writer, and forget the oldest lines as long as it does not come."""
+        self._hurry_at = self._waiting + MUCH
+        with contextlib.suppress(IndexError):  # Texts are being made of them.
+            while self._waiting > MOST_WAITING:
+                attempt, _, message = self._said.popleft()
+                self._waiting -= len(message) + SHORTEST_LINE
+                self._hurry_at = self._waiting + MUCH
+                self._forgotten[attempt] += 1
         self._hurry()
-        return message
 
-    def _late(self, lines: Lines) -> None:
-        """Take lines that were added to those of an attempt that was over, or ended just then."""
-        for said in lines.take():
-            self._stray(lines.attempt, said)
+    # --- only for the thread that holds the lock ------------------------------------------------------------------
 
-    def _stray(self, attempt: Attempt, said: Said) -> None:
-        is_long = len(said[1]) > LONG
-        waiting = self._long_strays if is_long else self._strays
-        waiting.append((attempt, said))
-        if len(waiting) == (MOST_LONG // 2 if is_long else MANY):
+    def _gather(self) -> None:
+        """Make texts of the lines that wait."""
+        self._waiting, self._hurry_at = 0, MUCH
+        forgotten, self._forgotten = self._forgotten, Counter()
+        groups: _Groups = {}
+        _sort(self._said, groups)
+        # In this order: of those that are over by now, all lines are sorted then.
+        over = {key for key in groups if type(key) is TaskContext and key.is_over}
+        _sort(self._said, groups)
+        if strays := [key for key in groups if type(key) is tuple]:
+            self._give(strays, groups)
+        for key, said in groups.items():
+            missing = forgotten[key] if forgotten else 0
+            try:
+                text = text_of(said, self._masks)
+            except Exception:  # whatever it is: neither the worker nor other attempts depend on these lines
+                id, attempt = _attempt_of(key)
+                logger.exception("The lines of task %s, attempt %d are lost", id, attempt)
+                continue
+            if key in over and key.lines is self and key not in self._here:
+                self._put_ended(key, text, missing)
+            else:
+                self._lines_of(key).add(text, missing, self._options.max)
+
+    def _give(self, strays: Collection[Attempt], groups: _Groups) -> None:
+        """Give lines that were logged outside of their attempts to those that run here."""
+        contexts = {_attempt_of(key): key for key in (*self._here, *groups) if type(key) is TaskContext}
+        for attempt in strays:
+            if (context := contexts.get(attempt)) is not None and context.lines is self:
+                said = groups.setdefault(context, [])
+                said += groups.pop(attempt)
+                said.sort(key=time_of)
+
+    def _lines_of(self, key: TaskContext | Attempt) -> Lines:
+        """Return the lines of an attempt that runs, or runs elsewhere, or has threads that continue."""
+        attempt = _attempt_of(key)
+        lines: Lines
+        if isinstance(key, TaskContext) and key.lines is self:
+            lines = self._here.setdefault(key, Lines(attempt))
+            return lines
+        lines = self._elsewhere.setdefault(attempt, Lines(attempt))
+        self._elsewhere.move_to_end(attempt)
+        return lines
+
+    def _put_ended(self, context: TaskContext, text: str, missing: int) -> None:
+        """Have all lines of an attempt stored that has no pieces of its own.
+
+        :param missing: how many lines it had before.
+        """
+        context.lines = OVER
+        text, cut = last_of(text, self._options.max)
+        text = task_logs.after(missing + cut, text)
+        self._ended.append((context.id.int, context.attempt, text))
+        self._ended_size += len(text)
+        if self._ended_size > self._hurry_ended_at:
+            while self._ended_size > MOST_LEFT:
+                self._ended_size -= len(self._ended.popleft()[2])
+            self._hurry_ended_at = self._ended_size + MUCH
             self._hurry()
 
-    def _sort_strays(self, ended: list[Ended]) -> None:
-        """Give each line of an attempt elsewhere to those of its attempt, which may run here, or have just ended."""
-        strays: dict[Attempt, list[Said]] = {}
-        for waiting in (self._strays, self._long_strays):
-            for attempt, said in _drained(waiting):
-                strays.setdefault(attempt, []).append(said)
-        if not strays:
-            return
-        here = {lines.attempt: lines for lines in list(self._here.values())}
-        places = {(id, number): place for place, (id, number, _) in enumerate(ended)}
-        for attempt, found in strays.items():
-            id, number = attempt[0].int, attempt[1]
-            found.sort(key=time_of)
-            if (lines := here.get(attempt)) is not None:
-                lines.is_mixed = True
-                lines.said.extend(found)
-                if not lines.claim():
-                    self._late(lines)  # The thread of the attempt may have taken the others just before.
-                    continue
-                lines.release()  # A text that is made from now on has these, too.
-            elif (place := places.get((id, number))) is not None:
-                text = merged(ended[place][2], text_of(found, self._masks))
-                ended[place] = (id, number, last_of(text, self._options.max))
+    def _take_here(self, over: Collection[TaskContext], now: float) -> None:
+        """Take the lines of attempts that run, each second, and of those that are over."""
+        for context in over:
+            lines = self._here.pop(context)
+            if lines.sizes is None:
+                self._put_ended(context, lines.take(), lines.before)
             else:
-                lines = self._elsewhere.setdefault(attempt, Lines(attempt, self._room, self))
-                self._elsewhere.move_to_end(attempt)
-                lines.said.extend(found)
-
-    def _take_here(self, now: float) -> None:
-        """Take the lines of attempts that run, each second, and at once where there are many."""
-        if is_due := now >= self._look_at:
+                context.lines = OVER
+                self._pieces.add(lines)
+        if now >= self._look_at:
             self._look_at = now + EVERY
-        for context, lines in list(self._here.items()):
-            if not (is_due or lines.is_crowded or lines.is_over) or not lines.claim():
-                continue
-            if is_over := context.is_over:
-                lines.is_over = True  # before its lines are taken: those who add some later see it
-            lines.is_crowded = False
-            lines.room = self._room
-            try:
-                self._pieces.add(lines, text_of(lines.take(), self._masks))
-            finally:
-                if is_over:
-                    self._here.pop(context, None)
-                else:
-                    lines.release()
+            for lines in self._here.values():
+                self._pieces.add(lines)
+
+    def _take_ended(self) -> None:
+        ended, self._ended = self._ended, deque()
+        self._ended_size, self._hurry_ended_at = 0, MUCH
+        self._pieces.add_ended(list(ended))
+
+    def _take_elsewhere(self) -> None:
+        for lines in self._elsewhere.values():
+            self._pieces.add(lines)
+        while len(self._elsewhere) > MOST_REMEMBERED:
+            self._elsewhere.popitem(last=False)
+
+
+class _Over:
+    """In place of the book, for an attempt whose lines are on their way to the database: later ones are stored elsewhere."""
+
+    def end(self) -> None:
+        """Do nothing."""
+
+
+OVER = _Over()
 
 
 def _line_of(attempt: Attempt, record: logging.LogRecord) -> Line:
@@ -351,12 +321,18 @@ def _line_of(attempt: Attempt, record: logging.LogRecord) -> Line:
     return Line(attempt, record.created, record.levelname, record.name, message)
 
 
-def _drained(waiting: deque[_Each]) -> list[_Each]:
-    """Take those that wait; other threads may add and forget some at the same time."""
-    found = []
-    for _ in range(len(waiting)):
-        try:
-            found.append(waiting.popleft())
-        except IndexError:  # A thread has forgotten the last of them.
-            break
-    return found
+def _attempt_of(key: TaskContext | Attempt) -> Attempt:
+    return (key.id, key.attempt) if isinstance(key, TaskContext) else key
+
+
+def _sort(waiting: deque[Said], groups: _Groups) -> None:
+    """Take the lines that wait, each to those of its attempt; other threads may add and forget some at the same time."""
+    take = waiting.popleft
+    last, append = None, list[Said]().append
+    with contextlib.suppress(IndexError):  # A thread has forgotten the last of them.
+        for _ in range(len(waiting)):
+            said = take()
+            if said[0] is not last:
+                last = said[0]
+                append = groups.setdefault(last, []).append
+            append(said)

@@ -3,14 +3,14 @@
 import uuid
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import task_logs
-from autotask.store.task_logs import NewPiece, alone, marked
+from autotask.store.task_logs import NewPiece, alone, count, marked
 from autotask.task import uuid_of
-from autotask.worker.log_text import last_pieces, size_of
+from autotask.worker.log_text import last_of, last_pieces, size_of
 
 #: Bytes after which a statement is long enough.
 LARGEST_STATEMENT = 2 * 2**20
@@ -28,14 +28,41 @@ Attempt = tuple[uuid.UUID, int]
 Ended = tuple[int, int, str]
 
 
-class Stored(Protocol):
-    """An attempt that has pieces of its own.
+class Lines:
+    """The lines of one attempt that runs, or runs elsewhere.
 
-    :ivar sizes: the bytes of those that are stored already, oldest first; None: there are none.
+    :ivar before: how many lines it had before those that wait.
+    :ivar sizes: the bytes of the pieces that are stored already, oldest first; None: there are none.
     """
 
-    attempt: Attempt
-    sizes: list[int] | None
+    __slots__ = ("_size", "_texts", "attempt", "before", "sizes")
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+        self.before = 0
+        self.sizes: list[int] | None = None
+        #: Those that wait, and their characters.
+        self._texts: list[str] = []
+        self._size = 0
+
+    def add(self, text: str, missing: int, most: int) -> None:
+        """Add the next lines.
+
+        :param missing: how many were forgotten just before.
+        :param most: bytes of all lines that are stored; twice as many characters may wait.
+        """
+        self.before += missing
+        self._texts.append(text)
+        self._size += len(text)
+        if self._size > 2 * most:
+            text, cut = last_of("".join(self._texts), most)
+            self.before += cut
+            self._texts, self._size = [text], len(text)
+
+    def take(self) -> str:
+        """Return those that wait, which no longer wait."""
+        texts, self._texts, self._size = self._texts, [], 0
+        return "".join(texts)
 
 
 class _Waiting(NamedTuple):
@@ -47,7 +74,7 @@ class _Waiting(NamedTuple):
 
     piece: NewPiece
     size: int
-    of: Stored | None
+    of: Lines | None
 
 
 class Pieces:
@@ -62,14 +89,17 @@ class Pieces:
         self.size = max(1, most // PIECES)
         self.waiting: deque[_Waiting] = deque()
 
-    def add(self, attempt: Stored, text: str) -> None:
-        """Add the next lines of an attempt: the last of them, as many as it may have."""
-        if attempt.sizes is None:
-            attempt.sizes = []
-        if not text:
+    def add(self, lines: Lines) -> None:
+        """Add those of an attempt that wait: the last of them, as many as it may have."""
+        if not (text := lines.take()):
             return
+        if lines.sizes is None:
+            lines.sizes = []
         texts = [text] if size_of(text) <= self.size else last_pieces(text, self.size, self._most)
-        self.waiting += [_Waiting(alone(*attempt.attempt, each), size_of(each), attempt) for each in texts]
+        lines.before += count(text) - sum(map(count, texts))
+        for each in texts:
+            self.waiting.append(_Waiting(alone(*lines.attempt, each, lines.before), size_of(each), lines))
+            lines.before += count(each)
 
     def add_ended(self, ended: list[Ended]) -> None:
         """Add all lines of attempts that are over, and have no pieces of their own."""

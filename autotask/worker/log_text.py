@@ -4,7 +4,9 @@ import logging
 import re
 import time
 from collections.abc import Sequence
+from typing import Any
 
+from autotask.store.task_logs import count
 from autotask.texts.lines import INDENT, indented, one_line
 from autotask.texts.masks import LONGEST_TEXT, Masks
 
@@ -17,8 +19,9 @@ SHORTEST_LINE = len("2026-01-01 00:00:00.000Z | 1 | INFO | x - \n")
 #: Levels and loggers whose names are remembered at most.
 MOST_PLACES = 1_000
 
-#: The beginning of a line, with its time, and its message. A plain tuple: each line of each task is one.
-Said = tuple[str, str]
+#: A line: its attempt, or the context of that; its beginning, with its time; its message. A plain tuple: each line of each task is
+#: one.
+Said = tuple[Any, str, str]
 
 #: Characters of the time of a line.
 _TIME = len("2026-01-01 00:00:00.000Z")
@@ -70,10 +73,10 @@ class Heads:
 def text_of(said: Sequence[Said], masks: Masks) -> str:
     """Return lines of an attempt as one text."""
     # Most messages are plain; that is seen of all of them together.
-    together = " ".join([message for _, message in said])
+    together = " ".join([message for _, _, message in said])
     if together.isprintable() and len(together) <= LONGEST_TEXT and not masks.suspect(together):
-        return "".join([f"{head}{message}\n" for head, message in said])
-    return "".join([f"{head}{_plain(message, masks)}\n" for head, message in said])
+        return "".join([f"{head}{message}\n" for _, head, message in said])
+    return "".join([f"{head}{_plain(message, masks)}\n" for _, head, message in said])
 
 
 def _plain(message: str, masks: Masks) -> str:
@@ -84,12 +87,7 @@ def _plain(message: str, masks: Masks) -> str:
 
 def time_of(said: Said) -> str:
     """Return when a line was logged, as text."""
-    return said[0][:_TIME]
-
-
-def merged(text: str, other: str) -> str:
-    """Return the lines of two texts in the order of their times."""
-    return "".join(sorted([*_LINE_BEGINS.split(text), *_LINE_BEGINS.split(other)], key=lambda line: line[:_TIME]))
+    return said[1][:_TIME]
 
 
 def size_of(text: str) -> int:
@@ -97,10 +95,13 @@ def size_of(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode(errors="replace"))
 
 
-def last_of(text: str, most: int) -> str:
-    """Return the last lines of a text, of at most *most* bytes."""
+def last_of(text: str, most: int) -> tuple[str, int]:
+    """Return the last lines of a text, of at most *most* bytes, and how many are missing."""
     # No character has more than four.
-    return text if 4 * len(text) <= most or size_of(text) <= most else "".join(last_pieces(text, most, most))
+    if 4 * len(text) <= most or size_of(text) <= most:
+        return text, 0
+    last = "".join(last_pieces(text, most, most))
+    return last, count(text) - count(last)
 
 
 def last_pieces(text: str, size: int, most: int) -> list[str]:

@@ -152,6 +152,18 @@ def test_two_clients_of_four_threads_run_each_of_500_tasks_once(shop):
     assert ask(shop, "SELECT count(*) FROM st2shop_hellotask WHERE success") == [(500,)]
 
 
+def test_steps_with_a_limit_run_one_at_a_time_and_none_waits_for_a_task_that_is_only_offered(shop):
+    server = gunicorn(shop)
+    make(shop, "NarrowTask.objects.bulk_create([NarrowTask() for _ in range(30)])")
+    for name in ("one", "two"):
+        client(shop, server.url, name, threads=4)
+    wait_until_done(shop, "narrowtask")
+    said = [text.rpartition(" ") for (text,) in ask(shop, "SELECT text FROM st2shop_line ORDER BY id")]
+    assert [begun[0] for begun in said[::2]] == [ended[0] for ended in said[1::2]]
+    assert len({begun[0] for begun in said}) == len(said) / 2 == 60
+    assert ask(shop, "SELECT count(*) FROM st2shop_narrowtask WHERE success") == [(30,)]
+
+
 @with_redis
 def test_clients_that_take_tasks_from_redis_run_each_of_200_tasks_once(shop, tmp_path):
     with redis_server.running(tmp_path) as redis:

@@ -14,6 +14,7 @@ from autotask.management.console import Console, open_tables
 from autotask.management.lookup import find_id
 from autotask.management.subcommand import Subcommand
 from autotask.store import read, task_logs
+from autotask.store.task_logs import Place
 
 #: Seconds between two looks for further lines.
 LOOK_EVERY = 1.0
@@ -26,7 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Define the options."""
     parser.add_argument("id", metavar="ID", help="Id of the task, or its first eight or more digits.")
     parser.add_argument(
-        "--attempt", type=whole(1, 999_999_999), metavar="N", help="Only the lines of this attempt, from 1."
+        "--attempt", type=whole(1, task_logs.LAST_ATTEMPT), metavar="N", help="Only the lines of this attempt, from 1."
     )
     parser.add_argument(
         "--follow", action="store_true", help="Keep printing new lines until the task has ended, or Ctrl-C."
@@ -37,33 +38,33 @@ def run(console: Console, *, id: str, attempt: int | None, follow: bool) -> None
     """Print the lines of one task."""
     connection = open_tables()
     task_id = find_id(connection, id, past=True)
-    last = _say(console, connection, task_id, attempt, 0)
+    place = Place()
+    _say(console, connection, task_id, attempt, place)
     if follow:
         # Ctrl-C is an intended end.
         with contextlib.suppress(KeyboardInterrupt):
-            last = _follow(console, connection, task_id, attempt, last)
-    if not last:
+            _follow(console, connection, task_id, attempt, place)
+    if not place.seen:
         console.complain(_nothing(task_id))
 
 
 def _follow(
-    console: Console, connection: BaseDatabaseWrapper, task_id: uuid.UUID, attempt: int | None, last: int
-) -> int:
+    console: Console, connection: BaseDatabaseWrapper, task_id: uuid.UUID, attempt: int | None, place: Place
+) -> None:
     until: float | None = None
     while until is None or time.monotonic() < until:
         if until is None and _has_ended(connection, task_id):
             until = time.monotonic() + LAST_LINES
         time.sleep(LOOK_EVERY)
-        last = _say(console, connection, task_id, attempt, last)
-    return last
+        _say(console, connection, task_id, attempt, place)
 
 
-def _say(console: Console, connection: BaseDatabaseWrapper, task_id: uuid.UUID, attempt: int | None, last: int) -> int:
-    """Print the lines after a piece, and return the last piece."""
-    for piece in task_logs.read(connection, task_id, attempt, after=last):
-        console.say(*piece.text.splitlines())
-        last = piece.id
-    return last
+def _say(
+    console: Console, connection: BaseDatabaseWrapper, task_id: uuid.UUID, attempt: int | None, place: Place
+) -> None:
+    """Print the lines that are not printed yet."""
+    if lines := task_logs.new_lines(connection, task_id, attempt, place):
+        console.say(*lines.splitlines())
 
 
 def _has_ended(connection: BaseDatabaseWrapper, task_id: uuid.UUID) -> bool:

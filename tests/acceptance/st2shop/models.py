@@ -89,3 +89,23 @@ class ThreeTask(SimpleTask):
         """Write a line, and return what the row says."""
         Line.objects.create(text=f"three {self.pk} {number}")
         return {"dict": {"n": number}, "none": None, "str": "text", "list": [1]}[self.returns]
+
+
+class NarrowTask(SimpleTask):
+    """Two steps, of which one runs at a time, whatever row it is of."""
+
+    remote = True
+    final_step = 2
+    options = {"concurrency": 1}
+
+    def do_task_main_step1(self, payload):
+        return self.line(1)
+
+    def do_task_main_step2(self, payload):
+        return self.line(2)
+
+    def line(self, number):
+        """Write a line at the beginning and at the end."""
+        Line.objects.create(text=f"narrow {self.pk} {number} begins")
+        time.sleep(0.02)
+        Line.objects.create(text=f"narrow {self.pk} {number} ends")

@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from autotask.store import task_logs
-from autotask.store.connection import current
+from autotask.store.connection import current, execute
 from tests.integration.commands.command import insert, manage, start
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -55,3 +55,18 @@ def test_follow_prints_the_lines_to_come_until_the_task_has_ended(task_id):
     # Then
     out, err = following.communicate(timeout=60)
     assert (following.returncode, out, err) == (0, "three\n", "")
+
+
+def test_follow_prints_what_another_worker_commits_later_than_a_piece_with_a_larger_id(task_id, other_connection):
+    # Given: the first of two pieces is not committed yet
+    execute(other_connection, "BEGIN")
+    task_logs.write(other_connection, [task_logs.alone(task_id, 1, "one\n")])
+    task_logs.write(current(), [task_logs.alone(task_id, 2, "two\n")])
+    following = start("autotask", "logs", str(task_id), "--follow")
+    assert following.stdout.readline() == "two\n"
+    # When
+    execute(other_connection, "COMMIT")
+    # Then
+    assert following.stdout.readline() == "one\n"
+    assert manage("cancel", task_id).code == 0
+    assert following.communicate(timeout=60) == ("", "")

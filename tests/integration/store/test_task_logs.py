@@ -108,3 +108,51 @@ def test_lines_of_others_that_name_a_task_hide_none_of_its_own():
         text = marked(ids[0].int, 1, f"waits for {ids[1].hex} \n") + marked(ids[2].int, 1, "x\n")
         task_logs.write(current(), [NewPiece(ids[0], ids[2], text)])
     assert task_logs.last_lines(current(), ids[1], 10) == "one\n"
+
+
+def test_new_lines_are_returned_once_and_pieces_that_are_deleted_are_forgotten():
+    # Given
+    id, place = new_ids(1)[0], task_logs.Place()
+    for number in range(3):
+        task_logs.write(current(), [task_logs.alone(id, 1, f"{number}\n"), task_logs.alone(id, 2, "x\n")])
+    # When
+    assert task_logs.new_lines(current(), id, 1, place) == "0\n1\n2\n"
+    assert task_logs.new_lines(current(), id, 1, place) == ""
+    task_logs.forget(current(), [(id, 1, 2)])
+    task_logs.write(current(), [task_logs.alone(id, 1, "3\n")])
+    # Then
+    assert task_logs.new_lines(current(), id, 1, place) == "3\n"
+    assert len(place.seen) == 2
+
+
+def test_a_line_says_how_many_are_missing_before_the_others_of_an_attempt():
+    # Given
+    id = new_ids(1)[0]
+    line = "2026-11-29 06:00:00.104Z | {} | INFO | shop - {}\n"
+    pieces = [(1, 0, "a"), (2, 1234, "b\n  more"), (1, 1, "c"), (2, 1235, "d"), (1, 3, "e")]
+    task_logs.write(
+        current(), [task_logs.alone(id, each[0], line.format(each[0], each[2]), each[1]) for each in pieces]
+    )
+    # When
+    place = task_logs.Place()
+    ways = [
+        task_logs.lines(current(), id),
+        "".join(task_logs.each_piece(current(), id)),
+        task_logs.last_lines(current(), id, 10_000),
+        task_logs.new_lines(current(), id, None, place),
+    ]
+    # Then
+    gap = "2026-11-29 06:00:00.104Z | {} | WARNING | autotask.task - {} not kept\n"
+    expected = [
+        line.format(1, "a"),
+        gap.format(2, "1,234 earlier lines are") + line.format(2, "b\n  more"),
+        line.format(1, "c"),
+        line.format(2, "d"),
+        gap.format(1, "1 earlier line is") + line.format(1, "e"),
+    ]
+    assert ways == ["".join(expected)] * 4
+    assert task_logs.lines(current(), id, 2) == expected[1] + expected[3]
+    # And: what was not asked for is not missing
+    assert task_logs.last_lines(current(), id, 150) == line.format(2, "b\n  more") + "".join(expected[2:])
+    task_logs.write(current(), [task_logs.alone(id, 1, line.format(1, "f"), 4)])
+    assert task_logs.new_lines(current(), id, None, place) == line.format(1, "f")

@@ -14,6 +14,8 @@ from collections import deque
 import pytest
 from django.db import DatabaseError, transaction
 
+from autotask.exceptions import InvalidOption, InvalidOptionType
+from autotask.handle import TaskHandle
 from autotask.setting_types import LogOptions
 from autotask.store import read, task_logs
 from autotask.store.connection import current, execute, rows
@@ -22,6 +24,7 @@ from autotask.tasks import Retry, TaskContext, delayed_task
 from autotask.texts.masks import LONGEST_TEXT
 from autotask.worker import log_book as module, log_capture, log_pieces
 from autotask.worker.log_book import Line, LogBook
+from autotask.worker.log_text import text_of
 from tests.gates import gate, wait_at
 from tests.helpers import ended, wait_until
 
@@ -95,6 +98,14 @@ def careless() -> None:
         shop.exception("failed")
 
 
+def stored() -> int:
+    """Return the characters of all lines in the database, without those of marks."""
+    [(size,)] = rows(
+        current(), "SELECT sum(length(regexp_replace(text, E'[\\x01\\x02][^\\n]*\\n', '', 'g'))) FROM autotask_log"
+    )
+    return size
+
+
 def messages(handle, attempt=None):
     return [line.partition(" - ")[2] for line in handle.logs(attempt).splitlines()]
 
@@ -122,6 +133,12 @@ def test_each_attempt_has_its_lines(worker):
     wait_until(lambda: len(messages(handle)) == 2, what="the lines of both attempts")
     assert messages(handle, 1) == messages(handle, 2) == ["begins: 0 lines"]
     assert messages(handle, 3) == []
+
+
+@pytest.mark.parametrize(("attempt", "error"), [(0, InvalidOption), (-1, InvalidOption), ("1", InvalidOptionType)])
+def test_the_lines_of_an_attempt_that_cannot_be_are_refused(attempt, error):
+    with pytest.raises(error, match="'attempt'"):
+        TaskHandle(uuid.uuid4()).logs(attempt)
 
 
 def test_lines_are_there_while_the_task_runs(worker):
@@ -170,7 +187,7 @@ def test_a_line_that_is_longer_than_all_of_an_attempt_may_be_does_not_stay_in_me
     book = LogBook(LogOptions(max=1024), lambda: None)
     book.put(Line((uuid.uuid4(), 1), time.time(), "INFO", "shop", "x" * 5_000))
     book.run_once(current())
-    assert not any(lines.said for lines in book._elsewhere.values()) and not book._pieces.waiting
+    assert not any(lines.take() for lines in book._elsewhere.values()) and not book._pieces.waiting
 
 
 def test_the_last_lines_are_written_when_the_worker_stops(start_worker, monkeypatch):
@@ -190,9 +207,10 @@ def test_an_attempt_keeps_its_last_lines(transactional_db):
         for number in range(10):
             book.put(Line((id, 1), 0.0, "INFO", "shop", f"{turn}-{number}"))
         book.run_once(current())
-        assert len(task_logs.lines(current(), id)) <= 2000
-    # Then
-    lines = task_logs.lines(current(), id).splitlines()
+        assert stored() <= 2000
+    # Then: the first line says how many are missing
+    first, *lines = task_logs.lines(current(), id).splitlines()
+    assert first.endswith(f"Z | 1 | WARNING | autotask.task - {300 - len(lines)} earlier lines are not kept")
     assert lines[-1].endswith("29-9") and len(lines) > 25
     order = [line.rpartition(" ")[2] for line in lines]
     assert order == [f"{turn}-{number}" for turn in range(30) for number in range(10)][-len(order) :]
@@ -249,7 +267,7 @@ def test_a_thread_that_goes_on_after_the_end_of_its_attempt_has_no_more_room_eac
     for _ in range(10):
         book.take(context, logging.LogRecord("shop", logging.INFO, "", 0, "x" * 1500, None, None))
         book.run_once(current())
-    assert len(task_logs.lines(current(), context.id)) <= 2000
+    assert stored() <= 2000
 
 
 @pytest.mark.parametrize("shown", [22, 29])
@@ -267,7 +285,7 @@ def test_what_is_not_stored_of_a_long_line_does_not_stay_in_memory():
     book, context = LogBook(LogOptions(), lambda: None), TaskContext(uuid.uuid4(), "shop.restock", fence=1)
     context.report_to(lambda progress: None)
     book.take(context, logging.LogRecord("shop", logging.INFO, "", 0, "x" * 1_000_000, None, None))
-    assert len(context.lines.said[0][1]) <= LONGEST_TEXT + 1
+    assert len(book._said[0][2]) <= LONGEST_TEXT + 1
 
 
 def test_no_name_of_a_logger_can_forge_a_line(transactional_db):
@@ -420,13 +438,15 @@ def test_an_attempt_that_ends_with_more_than_it_may_have_keeps_its_last_lines(tr
     context.close()
     book.run_once(current())
     # Then
-    said = task_logs.lines(current(), context.id)
+    first, said = task_logs.lines(current(), context.id).split("\n", 1)
     assert said.endswith("Zürich 99\n") and 1800 < len(said.encode()) <= 2000
+    assert first.endswith(f" - {100 - len(said.splitlines())} earlier lines are not kept")
     assert not book._here
 
 
 def test_attempts_that_have_ended_are_bounded_by_bytes_until_they_are_stored(transactional_db, monkeypatch):
     # Given
+    monkeypatch.setattr(module, "ENOUGH", 1_000)
     monkeypatch.setattr(module, "MUCH", 10_000)
     monkeypatch.setattr(module, "MOST_LEFT", 100_000)
     hurried: list[bool] = []
@@ -443,34 +463,50 @@ def test_attempts_that_have_ended_are_bounded_by_bytes_until_they_are_stored(tra
     assert task_logs.lines(current(), ids[-1]) and not task_logs.lines(current(), ids[0])
 
 
-def test_lines_that_cannot_be_made_a_text_harm_no_attempt(transactional_db, monkeypatch, caplog):
+def test_many_lines_become_texts_when_an_attempt_ends_and_few_wait(transactional_db, monkeypatch):
     # Given
-    book, context = LogBook(LogOptions(), lambda: None), TaskContext(uuid.uuid4(), "shop.restock", fence=1)
-    context.report_to(lambda progress: None)
-    book.say(context, 0.0, logging.INFO, "shop", "said")
-    monkeypatch.setattr(module, "text_of", lambda said, masks: 1 / 0)
+    monkeypatch.setattr(module, "ENOUGH", 300)
+    book, ids = LogBook(LogOptions(), lambda: None), new_ids(10)
+    running = TaskContext(ids[0], "shop.restock", fence=1)
+    running.report_to(lambda progress: None)
     # When
-    context.close()
-    # Then
-    assert f"The lines of task {context.id}, attempt 1 are lost" in caplog.text
+    for id in ids[1:]:
+        context = TaskContext(id, "shop.restock", fence=1)
+        context.report_to(lambda progress: None)
+        for each in (running, context):
+            book.say(each, 0.0, logging.INFO, "shop", str(id))
+        context.close()
+        assert len(book._said) < 8
+    # Then: also those of the one that runs, whose texts stay together
+    assert book._here.keys() == {running}
+    running.close()
     book.run_once(current())
-    assert task_logs.lines(current(), context.id) == ""
+    assert [task_logs.lines(current(), id).count("\n") for id in ids] == [9, *[1] * 9]
+    assert rows(current(), "SELECT count(*) FROM autotask_log") == [(1,)] and not book._here
 
 
-def test_lines_that_the_writer_cannot_make_a_text_harm_no_later_ones(transactional_db, monkeypatch):
+def test_lines_that_cannot_be_made_a_text_harm_no_others(transactional_db, monkeypatch, caplog):
     # Given
-    book, context = LogBook(LogOptions(), lambda: None), TaskContext(uuid.uuid4(), "shop.restock", fence=1)
-    context.report_to(lambda progress: None)
-    book.say(context, 0.0, logging.INFO, "shop", "lost")
-    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr(module, "text_of", lambda said, masks: 1 / 0)
-        book.run_once(current())
+    book, ids = LogBook(LogOptions(), lambda: None), new_ids(2)
+    contexts = [TaskContext(id, "shop.restock", fence=1) for id in ids]
+
+    def text_of_last(said, masks):
+        return text_of(said, masks) if said[0][0] is contexts[1] else 1 / 0
+
+    monkeypatch.setattr(module, "text_of", text_of_last)
     # When
-    book.say(context, 1.0, logging.INFO, "shop", "kept")
-    context.close()
+    for context in contexts:
+        context.report_to(lambda progress: None)
+        book.say(context, 0.0, logging.INFO, "shop", "said")
+        context.close()
     book.run_once(current())
     # Then
-    assert task_logs.lines(current(), context.id).endswith(" - kept\n") and not book._here
+    assert f"The lines of task {ids[0]}, attempt 1 are lost" in caplog.text
+    assert [task_logs.lines(current(), id)[-5:] for id in ids] == ["", "said\n"]
+    monkeypatch.undo()
+    book.say(contexts[0], 1.0, logging.INFO, "shop", "later")
+    book.run_once(current())
+    assert task_logs.lines(current(), ids[0]).endswith(" - later\n")
 
 
 def test_no_line_is_lost_that_a_thread_logs_while_its_attempt_ends(transactional_db):
@@ -488,9 +524,8 @@ def test_no_line_is_lost_that_a_thread_logs_while_its_attempt_ends(transactional
 
     def store() -> None:
         while not is_over.is_set():
-            book.close()
-            book._sort_strays([])
-            book._take_here(time.monotonic())
+            with book._gathering:
+                book._gather()
 
     speaking, storing = threading.Thread(target=speak), threading.Thread(target=store)
     # When
@@ -517,10 +552,7 @@ def test_no_line_is_lost_that_a_thread_logs_while_its_attempt_ends(transactional
 def test_a_thread_that_logs_first_while_its_attempt_ends_loses_no_later_line(transactional_db):
     # Given: the attempt has logged nothing itself, and ends while its thread begins
     book, context = LogBook(LogOptions(), lambda: None), TaskContext(uuid.uuid4(), "shop.restock", fence=1)
-    context.report_to(lambda progress: None)
-    lines = book._begin(context)
-    context.close()
-    context.lines = lines
+    context.lines = book
     # When
     for number in range(3):
         book.say(context, float(number), logging.INFO, "shop", str(number))
@@ -542,8 +574,7 @@ def test_lines_that_a_thread_adds_to_an_attempt_that_has_just_ended_are_no_more_
     context.close()
     book.run_once(current())
     # Then
-    text = task_logs.lines(current(), context.id)
-    assert 1000 < len(text) <= 2000 and text.endswith(" - 999\n")
+    assert 1000 < stored() <= 2000 and task_logs.lines(current(), context.id).endswith(" - 999\n")
 
 
 def test_a_late_thread_takes_no_lines_of_another_attempt(transactional_db):
@@ -561,32 +592,42 @@ def test_a_late_thread_takes_no_lines_of_another_attempt(transactional_db):
         book.run_once(current())
     # Then
     assert task_logs.lines(current(), id, 2).endswith(" - said\n")
-    assert len(task_logs.lines(current(), id, 1)) <= 2100
+    assert stored() <= 2200
 
 
 class Taken(deque):
     """Lines that another thread takes just when they are taken."""
 
     def popleft(self):
+        said = super().popleft()
         self.clear()
-        return super().popleft()
+        return said
 
 
 def test_threads_that_take_the_same_lines_harm_neither_the_attempt_nor_the_writer(transactional_db, monkeypatch):
     # Given: more of them than may wait
-    monkeypatch.setattr(module, "MOST_LEFT", 200)
+    monkeypatch.setattr(module, "MOST_WAITING", 200)
     monkeypatch.setattr(module, "MUCH", 100)
-    book = LogBook(LogOptions(), lambda: None)
-    book._ended = Taken()
+    book, context = LogBook(LogOptions(), lambda: None), TaskContext(uuid.uuid4(), "shop.restock", fence=1)
+    book._said = Taken()
     # When
-    for id in new_ids(9):
-        context = TaskContext(id, "shop.restock", fence=1)
-        context.report_to(lambda progress: None)
+    for _ in range(9):
         book.say(context, 0.0, logging.INFO, "shop", "x" * 50)
-        context.close()
     # Then
     book.run_once(current())
-    assert not book._ended
+    assert not book._said
+
+
+def test_lines_that_are_forgotten_since_the_writer_does_not_come_are_counted(transactional_db, monkeypatch):
+    monkeypatch.setattr(module, "MOST_WAITING", 2_000)
+    monkeypatch.setattr(module, "MUCH", 100)
+    book, context = LogBook(LogOptions(), lambda: None), TaskContext(uuid.uuid4(), "shop.restock", fence=1)
+    context.report_to(lambda progress: None)
+    for number in range(1_500):
+        book.say(context, 0.0, logging.INFO, "shop", str(number))
+    book.run_once(current())
+    first, *others = task_logs.lines(current(), context.id).splitlines()
+    assert first.endswith(f" - {1_500 - len(others):,} earlier lines are not kept") and len(others) > 20
 
 
 def test_attempts_elsewhere_are_forgotten_although_nothing_can_be_stored(transactional_db, monkeypatch):
