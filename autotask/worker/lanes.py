@@ -57,7 +57,9 @@ class Lanes:
 
         Lanes that were busy before stay on the list, last: they may soon hold work again.
         """
-        self._busy = [lane for lane in lanes if lane.executor == self._executor and self._serves(lane.queue)]
+        busy = [lane for lane in lanes if lane.executor == self._executor and self._serves(lane.queue)]
+        # A look finds those first that it was sure of. Where the order changes with each claim, in_order() would forget some.
+        self._busy = sorted(busy, key=lambda lane: lane.queue)
         # All busy ones, however many: in_order() chooses among them.
         former = [lane for lane in self._lanes if self._serves(lane.queue)]
         self._lanes = list(dict.fromkeys(self._busy + former))[: max(MOST_LANES, len(self._busy))]

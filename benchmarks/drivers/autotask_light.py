@@ -67,7 +67,7 @@ class _Light:
         """Claim and record until nothing is left."""
         tasks, looking, spent = 0, 0.0, [cpu.seconds() for cpu in self._cpu]
         while self._intake.has_work():
-            while not self._claims.turns.begin(LARGEST_CLAIM):
+            while self._intake.lanes.sure and not self._claims.turns.begin(LARGEST_CLAIM):
                 time.sleep(self._idle.while_locked())
             claimed = self._claim(unbounded=False)
             if len(claimed) < LARGEST_CLAIM:

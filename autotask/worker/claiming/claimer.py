@@ -210,7 +210,8 @@ class Claimer:
             return Prospect.NO_ROOM
         lanes, look_at, claimed = self.threads.lanes, self._time_to_look(), 0
         if lanes and self.hopeful:
-            if not self.claims.turns.begin(min(room, LARGEST_CLAIM)):
+            # A few tasks are claimed at once: only a backlog is worth a turn.
+            if lanes.sure and not self.claims.turns.begin(min(room, LARGEST_CLAIM)):
                 return Prospect.TURN
             claimed = self._claim(self.threads, connection, room, unbounded=False)
         self.hopeful = True

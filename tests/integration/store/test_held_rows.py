@@ -182,7 +182,7 @@ def test_a_task_that_somebody_else_is_acting_on_is_left_out(worker, open_transac
         pause("task", "tests.task")
     gate = A._replace(when_full="drop") if act == "drop" else A
     id, other = (hold(gate=gate, expires=0.0) for _ in range(2))
-    cancel.cancel(open_transaction, id, untold=[])
+    cancel.cancel_waiting(open_transaction, id)
 
     # When
     assert MANY[act](worker) == 1

@@ -345,13 +345,39 @@ def test_a_worker_does_not_look_into_the_lanes_that_keep_it_busy(start_worker, m
     assert (Lane("default", 0),) in looks
 
 
-def test_a_worker_waits_for_its_turn_to_make_a_large_claim(start_worker, monkeypatch):
-    # Given workers of its family that make large claims, and keep at it
+def test_queues_of_equal_priority_take_turns_while_each_has_more_than_the_worker_takes(start_worker):
+    # Given tasks that take so long that the worker looks for lanes after each claim
+    backlogs = [tasks.nap.using(queue=queue).enqueue_many([(0.1,)] * 20) for queue in ("a", "b", "c")]
+
+    # When
+    start_worker(threads=1)
+
+    # Then
+    for backlog in backlogs:
+        backlog[3].wait(20)
+    assert not any(backlog[-1].ready for backlog in backlogs)
+
+
+@pytest.fixture
+def others(monkeypatch):
+    """Return the turns of workers of one family with those that a test starts; each makes a large claim, and keeps at it."""
     memory = turns.MEMORY.new()
     monkeypatch.setattr(turns.MEMORY, "of_worker", lambda: memory)
     monkeypatch.setattr(turns, "LONGEST", 600.0)
     others = [turns.Turns(memory) for _ in range(turns.TURNS)]
     assert all(each.begin(turns.LARGE) for each in others)
+    return others
+
+
+def test_a_single_task_does_not_wait_for_the_large_claims_of_others(start_worker, others):
+    # Given a worker with room for many tasks as short as those that it has just run
+    start_worker(threads=4)
+    for number in range(20):
+        assert tasks.echo(number).wait(10) == number
+
+
+def test_a_worker_waits_for_its_turn_to_make_a_large_claim(start_worker, others, monkeypatch):
+    # Given
     looks, take = [], Claimer.take
     monkeypatch.setattr(Claimer, "take", lambda *args: looks.append(found := take(*args)) or found)
 
