@@ -53,6 +53,8 @@ _BEGINNING = -1000
 # A loose index scan: one descent of the ready table for each lane that exists, however many tasks are in it.
 # (PostgreSQL wiki, "Loose indexscan".) It begins before all lanes, and again behind each one that is sure to have tasks, and then
 # ends before the next of these: in those lanes a long transaction may keep the dead entries of all that was claimed.
+# Before PostgreSQL 18, a scan does not end where a comparison of rows fails by their second column. "Before the next" is that of three
+# searches in this order: in queues before its queue, in its queue at lower priorities, and at its priority for other executors.
 # Suspects are rare, and have an index of their own. Marks, pauses and the next task that is due are looked for along with them, at
 # the price of a look into tables that are nearly always empty and at the first entry of an index, and no statement more.
 LANES = (
@@ -76,8 +78,23 @@ WITH RECURSIVE lane AS (
         UNION ALL
         (SELECT r.queue, r.priority, r.executor FROM autotask_ready r
          WHERE (r.queue, r.priority, r.executor) > (lane.queue, lane.priority, lane.executor)
-           AND (r.queue, r.priority, r.executor) < (before_queue, before_priority, before_executor) AND {{known}}
+           AND r.queue < before_queue AND {{known}}
          ORDER BY r.queue, r.priority, r.executor LIMIT 1)
+        UNION ALL
+        (SELECT r.queue, r.priority, r.executor FROM autotask_ready r
+         WHERE r.queue = before_queue AND r.priority < before_priority
+           AND (r.priority, r.executor) > (CASE lane.queue WHEN before_queue THEN lane.priority ELSE {_BEGINNING} END,
+                                           CASE lane.queue WHEN before_queue THEN lane.executor ELSE '' END) AND {{known}}
+         ORDER BY r.queue, r.priority, r.executor LIMIT 1)
+        UNION ALL
+        (SELECT r.queue, r.priority, r.executor FROM autotask_ready r
+         WHERE r.queue = before_queue AND r.priority = before_priority AND r.executor < before_executor
+           AND (r.executor, r.ready_at) > (
+               CASE WHEN (lane.queue, lane.priority) = (before_queue, before_priority) THEN lane.executor ELSE '' END,
+               CASE WHEN (lane.queue, lane.priority) = (before_queue, before_priority) THEN 'infinity' ELSE '-infinity' END::timestamptz
+           ) AND {{known}}
+         ORDER BY r.queue, r.priority, r.executor LIMIT 1)
+        LIMIT 1
     ) AS following
 )
 SELECT queue, priority, executor, false FROM lane WHERE priority <> {_BEGINNING}
