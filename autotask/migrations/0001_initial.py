@@ -1018,6 +1018,12 @@ class Migration(migrations.Migration):
                         name="autotask_message",
                     ),
                     models.Index(
+                        models.F("gate"),
+                        models.F("id"),
+                        condition=models.Q(("state", 8)),
+                        name="autotask_at_gate",
+                    ),
+                    models.Index(
                         models.F("subject"),
                         models.F("id"),
                         condition=models.Q(("subject__isnull", False)),

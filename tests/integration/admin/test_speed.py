@@ -90,7 +90,6 @@ def test_no_page_of_the_list_looks_at_all_rows_or_sorts_them(many_tasks):
         "state=running",
         "state=held",
         "gate=limit:some(n%3D1)",
-        "gate=limit:nothing",
         "task=rare",
         "task=task3",
         "queue=nothing",
@@ -109,6 +108,18 @@ def test_no_page_of_the_list_looks_at_all_rows_or_sorts_them(many_tasks):
                 query,
                 plan,
             )
+
+
+def test_a_gate_at_which_nobody_waits_needs_no_search(many_tasks):
+    with CaptureQueriesContext(connection) as queries:
+        page(many_tasks, f"{TASKS}?gate=limit:nothing")
+    assert not [entry["sql"] for entry in queries if "autotask_record" in entry["sql"]]
+
+
+def test_the_tasks_at_one_gate_are_found_without_reading_those_at_others(many_tasks, monkeypatch):
+    monkeypatch.setattr(filters, "FEW", 0)
+    for sql in queries_of(many_tasks, "gate=limit:some(n%3D1)"):  # a thirtieth of the live tasks
+        assert rows_read(explained(sql)["Plan"]) <= 500, sql
 
 
 @pytest.mark.parametrize("few", [1000, 0], ids=["few", "many"])
