@@ -328,7 +328,7 @@ ACTS = {
     ),
     "cancel": Act(lambda c: cancel.cancel(current(), c.waiting), "autotask_task_pkey", 40),
     # With a look for the table of its row, about ten pages, since there are model tasks here.
-    "cancel what runs": Act(lambda c: cancel.cancel(current(), c.held[0].id), "autotask_task_pkey", 60),
+    "cancel what runs": Act(lambda c: cancel.cancel(current(), c.held[0].id), "autotask_task_pkey", 80),
     "cancel what has ended": Act(lambda c: cancel.cancel(current(), c.failed), "autotask_task_pkey", 40),
     "insert a unique one": Act(lambda c: len(unique_call("tests.task(1)")), "", 60, result=0),
     "insert a unique one whose key is taken": Act(
