@@ -10,7 +10,7 @@ _user: ContextVar[Any] = ContextVar("autotask_viewer", default=None)
 
 
 def note(request: HttpRequest) -> None:
-    """Note who has sent the request, until the next one in this thread."""
+    """Remember the user of this request until the thread handles the next one."""
     _user.set(request.user)
 
 

@@ -51,7 +51,7 @@ SERIALIZER = "SERIALIZER"
 _running: dict[tuple[uuid.UUID, int], AutotaskResult] = {}
 
 
-#: Is told of the call that is being stored before it runs.
+#: Called with the id of a new task after it is stored and before it runs.
 _tell: ContextVar[Callable[[uuid.UUID], object] | None] = ContextVar("autotask_tell", default=None)
 
 

@@ -89,7 +89,7 @@ class Task(LiveFields):
                 name="autotask_message",
                 condition=models.Q(executor="background", state=READY),
             ),
-            # For lists of the admin; who looks for the next task at a gate does that in HeldTask.
+            # For the lists of the admin. Workers find the next task at a gate in HeldTask.
             models.Index("gate", "id", name="autotask_at_gate", condition=models.Q(state=HELD)),
             # Only of tasks with a subject; the others pay nothing for it.
             models.Index("subject", "id", name="autotask_subject", condition=models.Q(subject__isnull=False)),

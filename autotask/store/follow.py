@@ -46,7 +46,7 @@ _MAY = """, h.follows AND h.queue = ANY(%(queues)s::text[]) AND h.queue <> ALL((
 #   subquery in their order.
 # * Nobody follows at a gate that is paused, or while slots above its current number are taken.
 # * Their claim names them in that order. All of their rows in the held table are locked, so all of them are deleted. As in a claim,
-#   those of the tasks stay as they are, but for a few.
+#   the rows of the tasks are not written, except for a few.
 FOLLOW = f"""
 WITH {claim.ALIVE},
 {pauses.STOPPED},

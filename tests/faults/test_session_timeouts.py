@@ -65,7 +65,7 @@ def test_the_sessions_of_a_worker_are_not_subject_to_timeouts_of_others(timid_wo
     try:
         execute(locked, "LOCK TABLE autotask_task")
         waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        wait_until(lambda: rows(locked, waiting), what="somebody who waits for it")
+        wait_until(lambda: rows(locked, waiting), what="a session that waits for the lock")
         time.sleep(0.35)  # longer than all of these timeouts, and shorter than that of a worker's own sessions
     finally:
         locked.rollback()

@@ -1,4 +1,4 @@
-"""Whoever acts on many tasks locks their rows in one order, so that nobody waits for somebody who waits for him."""
+"""Statements that act on many tasks lock their rows in one order, so that no two sessions wait for each other."""
 
 import contextlib
 import random
