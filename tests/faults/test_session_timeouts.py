@@ -66,7 +66,9 @@ def test_the_sessions_of_a_worker_are_not_subject_to_timeouts_of_others(timid_wo
         execute(locked, "LOCK TABLE autotask_task")
         waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
         wait_until(lambda: rows(locked, waiting), what="a session that waits for the lock")
-        time.sleep(0.35)  # longer than all of these timeouts, and shorter than that of a worker's own sessions
+        # Longer than all of these timeouts, and shorter than that of a worker's own sessions.
+        waited = "SELECT 1 FROM pg_locks WHERE NOT granted AND clock_timestamp() - waitstart > interval '0.35 s'"
+        wait_until(lambda: rows(locked, waited), what="a session that has waited for longer than its timeouts")
     finally:
         locked.rollback()
         locked.set_autocommit(True)

@@ -283,10 +283,13 @@ def test_after_many_long_texts_no_other_one_is_shown():
 
 @pytest.mark.parametrize("name", HEAVY)
 def test_what_it_costs_to_look_for_secrets_is_bounded(name):
-    value = HEAVY[name]
-    began = time.process_time()
-    shown(value)
-    assert time.process_time() - began < 0.25
+    def cost(act):
+        began = time.process_time()
+        act()
+        return time.process_time() - began
+
+    # Compared with known work on the same processor, which takes some hundredths of a second.
+    assert cost(lambda: shown(HEAVY[name])) < 15 * cost(lambda: [repr(number) for number in range(100_000)])
 
 
 def test_a_named_parameter_is_masked_also_when_given_by_position():

@@ -195,30 +195,27 @@ SLOW = {
 
 @pytest.mark.parametrize("speak", SLOW.values(), ids=SLOW)
 def test_a_site_that_goes_on_slowly_is_given_up(speak):
-    with rude(speak) as port:
-        began = time.monotonic()
-        with pytest.raises(FetchFailed, match=r"longer than 0\.5 s|broke off"):
-            fetch("GET", f"http://127.0.0.1:{port}/", hosts=["127.0.0.1:*"], timeout=0.5, max_bytes=10_000)
-        assert time.monotonic() - began < patient(1.5)
+    with rude(speak) as port, pytest.raises(FetchFailed, match=r"longer than 0\.5 s|broke off"):
+        fetch("GET", f"http://127.0.0.1:{port}/", hosts=["127.0.0.1:*"], timeout=0.5, max_bytes=10_000)
 
 
 def test_a_site_that_reads_nothing_is_given_up():
-    with rude(lambda connection: time.sleep(1)) as port:
-        began = time.monotonic()
+    given_up, endured = threading.Event(), []
+    with rude(lambda connection: endured.append(not given_up.wait(60))) as port:
         with pytest.raises(FetchFailed, match="longer than"):
             fetch(
                 "POST", f"http://127.0.0.1:{port}/", hosts=["127.0.0.1:*"], timeout=0.5, max_bytes=9, body=bytes(2**25)
             )
-        assert time.monotonic() - began < patient(1.5)
+        given_up.set()
+    assert endured == [False]
 
 
 def test_a_resolver_that_does_not_answer_is_given_up(monkeypatch):
-    release = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: release.wait(10) or [])
-    began = time.monotonic()
+    release, answers = threading.Event(), []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: answers.append(release.wait(60)) or [])
     with pytest.raises(FetchFailed, match=r"longer than 0\.3 s"):
         fetch("GET", "http://slow.test/", hosts=["slow.test"], timeout=0.3, max_bytes=100)
-    assert time.monotonic() - began < patient(1.0)
+    assert answers == []
     release.set()
 
 
