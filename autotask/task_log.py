@@ -81,7 +81,7 @@ def text_of_end(
     if next_in is not None:
         text += f", next in {precisely(next_in)}"
     elif state is State.ERROR:
-        text += ", no other follows"
+        text += ", no retry follows"
     return text + (f": {one_line(error_message)}" if error_message else "")
 
 

@@ -128,7 +128,7 @@ def test_each_attempt_has_its_lines_in_one_file_and_no_line_can_be_forged(folder
         "attempt 1 of 2 failed after … s, next in … s",
         f"started: {name}, attempt 2 of 2",
         "attempt 2",
-        "attempt 2 of 2 failed after … s, no other follows",
+        "attempt 2 of 2 failed after … s, no retry follows",
     ]
     assert [line["level"] for line in found if line] == ["INFO", "INFO", "WARNING", "INFO", "INFO", "ERROR"]
     text = logs.read(handle.id).text
