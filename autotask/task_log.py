@@ -116,7 +116,7 @@ def log_lost(id: uuid.UUID, name: str, queue: str, reason: str, ended: bool) -> 
         name,
         id,
         one_line(reason),
-        "it has ended" if ended else "it will run again",
+        "it will not run again" if ended else "it will run again",
         extra={"task_id": str(id), "task_name": name, "queue": queue, "state": "lost"},
     )
 

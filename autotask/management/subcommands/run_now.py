@@ -138,7 +138,7 @@ SUBCOMMAND = Subcommand(
     help="Run schedules or delayed tasks now.",
     description="Enqueue tasks now. The task of a schedule runs in addition to its ticks: it does not move them, and "
     "it runs even if the schedule is paused or an earlier task of it still runs. A delayed task is called "
-    "with the arguments that follow its name. With --wait, exit status 1 means that a task has failed or "
+    "with the arguments that follow its name. With --wait, exit code 1 means that a task has failed or "
     "was cancelled.",
     examples=(
         ("run shop.tasks.send_reports", "one schedule"),

@@ -185,7 +185,7 @@ def test_a_process_that_is_killed_leaves_its_lines_and_its_end_is_added(folder, 
     # Then
     assert texts(dead)[1] == "last words"
     wait_until(lambda: texts(dead)[-1].startswith("lost: "), what="the line about the dead process")
-    assert "SIGKILL" in texts(dead)[-1] and texts(dead)[-1].endswith("it has ended")
+    assert "SIGKILL" in texts(dead)[-1] and texts(dead)[-1].endswith("it will not run again")
     assert texts(late)[1] == "hangs" and texts(late)[-1].startswith("attempt 1 of 1 failed after ")
     assert "timed out after 1 s" in logs.read(late.id).text
 
