@@ -16,7 +16,7 @@ from autotask.doctor.diagnosis import DATABASE, Check, Finding, Patient, examine
 from autotask.queues import serves
 from autotask.schedules import zone_data
 from autotask.schedules.crontab import Crontab
-from autotask.store import health, notify, pauses, prune, read, schedules, tables, tally
+from autotask.store import health, misplaced, notify, pauses, prune, read, schedules, tables, tally
 from autotask.store.connection import current
 from autotask.store.pauses import Kind
 from autotask.store.read import LivingWorker
@@ -251,6 +251,19 @@ def look_at_unknown(patient: Patient) -> Finding:
     )
 
 
+def look_at_places(patient: Patient) -> Finding:
+    """Whether workers can find each task that is due."""
+    number, oldest = misplaced.find(patient.connection, 3)
+    if not number:
+        return fine("each task that is due is ready, held or claimed")
+    return problem(
+        f"{count(number, 'task')} due, but neither ready nor held nor claimed, so no worker finds {'it' if number == 1 else 'them'}: "
+        f"{', '.join(map(str, oldest))}{', …' if number > len(oldest) else ''}. Somebody has deleted rows by hand, or has restored "
+        "only some of the tables",
+        "python manage.py autotask doctor --repair",
+    )
+
+
 def look_at_time_zones(patient: Patient) -> Finding:
     """Whether all workers use the same time zone data, and the newest that is installed here."""
     here = zone_data.named(django_settings.TIME_ZONE)
@@ -316,6 +329,7 @@ CHECKS = (
     Check("pruning", look_at_pruning, (DATABASE, "tables", "workers")),
     Check("transactions", look_at_transactions, (DATABASE,)),
     Check("unknown", look_at_unknown, (DATABASE, "tables")),
+    Check("places", look_at_places, (DATABASE, "tables")),
     Check("zones", look_at_time_zones, (DATABASE, "tables")),
     Check("logs", look_at_log_files),
     Check("background", background.look_at_hosts, (DATABASE, "tables", "workers")),

@@ -104,6 +104,7 @@ class Situation:
     :ivar holders: the tasks that have the slots of the gate.
     :ivar typical: how long tasks of its name take; None: none has ended lately.
     :ivar background: its background worker, if it is a message for one that is known.
+    :ivar misplaced: whether it is due, and neither ready nor held nor claimed: see :mod:`autotask.store.misplaced`.
     """
 
     id: uuid.UUID
@@ -122,6 +123,7 @@ class Situation:
     holders: tuple[Holder, ...] = ()
     typical: Typical | None = None
     background: Background | None = None
+    misplaced: bool = False
 
 
 # A row that the own transaction has written is seen by nobody else. Its number may be that of a savepoint: those are newer than
@@ -217,7 +219,8 @@ WITH found AS MATERIALIZED (
 live AS MATERIALIZED (
     SELECT t.id, CASE WHEN r.id IS NULL THEN t.state ELSE 2 END AS state, t.name, t.queue, t.priority, t.executor, t.run_at,
            t.ready_at, coalesce(r.at, t.started_at) AS started_at, t.unknown_since, t.gate, t.xmin AS written_by,
-           CASE WHEN t.xmax <> '0'::xid THEN t.xmax ELSE coalesce(y.xmax, h.xmax, t.xmax) END AS locked_by
+           CASE WHEN t.xmax <> '0'::xid THEN t.xmax ELSE coalesce(y.xmax, h.xmax, t.xmax) END AS locked_by,
+           t.state <> 0 AND r.id IS NULL AND y.id IS NULL AND h.id IS NULL AS misplaced
     FROM autotask_task t
     LEFT JOIN autotask_running r ON r.id = t.id
     LEFT JOIN autotask_ready y ON {ready.IS_OF.replace("r.", "y.")}
@@ -233,7 +236,7 @@ lately AS MATERIALIZED (
 SELECT clock_timestamp() AT TIME ZONE 'UTC', live.ready_at AT TIME ZONE 'UTC',
        extract(epoch FROM clock_timestamp() - live.unknown_since)::float8,
        {_UNCOMMITTED}, {_LOCKER}, {_FAILURE}, {_AHEAD}, {_PLACE}, {_PAUSES}, {_WORKERS}, {_HOLDERS}, {_TYPICAL}, {_BACKGROUND},
-       gate.*, found.*
+       coalesce(live.misplaced, false), gate.*, found.*
 FROM (SELECT) AS one
 LEFT JOIN found ON true
 LEFT JOIN live ON true
@@ -242,7 +245,7 @@ LEFT JOIN LATERAL ({SEEN_GATES.format(gates="(SELECT live.gate)")}) AS gate
 """
 
 #: The columns before those of the gate, and those of the gate.
-_OWN, _GATE = 13, 7
+_OWN, _GATE = 14, 7
 
 
 def read_situation(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Situation:
@@ -262,6 +265,7 @@ def read_situation(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Situation:
         held,
         typical,
         background,
+        misplaced,
     ) = row[:_OWN]
     gate, task = row[_OWN : _OWN + _GATE], row[_OWN + _GATE :]
     seconds, sample = json.loads(typical) if typical else (0.0, 0)
@@ -282,6 +286,7 @@ def read_situation(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Situation:
         holders=tuple(_holder(*each) for each in json.loads(held or "[]")),
         typical=Typical(seconds, sample) if sample else None,
         background=Background(*json.loads(background)) if background else None,
+        misplaced=misplaced,
     )
 
 

@@ -10,6 +10,7 @@ class Code(enum.StrEnum):
     UNMIGRATED = "unmigrated"
     ROLLED_BACK_OR_PRUNED = "rolled_back_or_pruned"
     UNCOMMITTED = "uncommitted"
+    MISPLACED = "misplaced"
 
     # It is not to run yet, or never.
     SCHEDULED = "scheduled"

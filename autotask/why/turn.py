@@ -33,6 +33,12 @@ def findings(situation: Situation, task: StoredTask, site: Site) -> Iterator[Fin
             code=Code.UNCOMMITTED,
             text=_("the transaction in which it was called is not committed yet, and workers do not see it before"),
         )
+    if situation.misplaced:
+        text = _(
+            "it is due, but neither ready nor held nor claimed, so no worker finds it: somebody has deleted rows by hand, or has "
+            "restored only some of the tables"
+        )
+        yield Finding(code=Code.MISPLACED, text=text, advice=advice.manage("doctor --repair"))
     yield _due(situation, task, site)
     yield from _over(situation, task)
     pause = _pause_of(situation, task)

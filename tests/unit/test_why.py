@@ -109,6 +109,7 @@ CASES = [
     ("busy pool", situation({"executor": "process"}, workers=(a_worker(running={"process": 2}),)), Code.SLOTS_BUSY, "'process'"),
     ("silent worker", situation(workers=(a_worker(seen=20.0),)), Code.WORKER_STALLED, "hangs"),
     ("idle worker", situation(ready_at=at(-40)), Code.WORKER_STALLED, "claimed nothing lately"),
+    ("misplaced", situation(misplaced=True), Code.MISPLACED, "neither ready nor held nor claimed"),
     ("locked", situation(locker=Locker(9, "psql", 30.0)), Code.LOCKED, "pid 9 (psql), open for 30 s"),
     ("locked, due since now", situation(later(run_at=at(-5)), ready_at=None, locker=Locker(9, "psql", 30.0)), Code.LOCKED, "pid 9 (psql)"),
     ("locked by a worker", situation(ready_at=at(-5), locker=Locker(9, "autotask", 0.1)), Code.READY, "takes it within 5.0 s"),

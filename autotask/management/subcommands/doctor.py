@@ -4,19 +4,28 @@ from argparse import ArgumentParser
 
 from autotask.doctor.diagnosis import Finding, Verdict, finding_document
 from autotask.doctor.examination import CHECKS, examine_all
-from autotask.management.console import UNHEALTHY, Console, failure
+from autotask.management.console import UNHEALTHY, Console, failure, open_tables
 from autotask.management.subcommand import Subcommand
+from autotask.store import misplaced
 from autotask.texts import render
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Define the options."""
     parser.add_argument("--quiet", action="store_true", help="Print problems only.")
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="First have workers rescue the tasks that no worker can find, because rows were deleted by hand.",
+    )
     parser.add_argument("--json", action="store_true", help="Print one JSON document.")
 
 
-def run(console: Console, *, quiet: bool, json: bool) -> None:
+def run(console: Console, *, quiet: bool, repair: bool, json: bool) -> None:
     """Go through all checks, and print the findings."""
+    repaired = misplaced.repair(open_tables()) if repair else 0
+    if repair and not json and (repaired or not quiet):
+        console.say(f"{render.count(repaired, 'task')} repaired.")
     problems = 0
     documents = []
     for number, name, finding in examine_all():
@@ -26,7 +35,7 @@ def run(console: Console, *, quiet: bool, json: bool) -> None:
             console.say(*lines(number, name, finding))
     if json:
         shown = [each for each in documents if each["verdict"] == Verdict.PROBLEM or not quiet]
-        console.say(render.as_json({"healthy": not problems, "checks": shown}))
+        console.say(render.as_json({"healthy": not problems, "repaired": repaired, "checks": shown}))
     if problems:
         raise failure(f"{render.count(problems, 'problem')} found.", UNHEALTHY)
 
@@ -46,6 +55,7 @@ SUBCOMMAND = Subcommand(
     examples=(
         ("doctor", "all checks"),
         ("doctor --quiet || mail -s 'tasks' admin@example.org", "send a mail when something is wrong"),
+        ("doctor --repair", "the same, after tasks were deleted by hand from some of the tables"),
         ("doctor --json", "one JSON document, for programs"),
     ),
     add_arguments=add_arguments,

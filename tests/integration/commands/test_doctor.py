@@ -14,7 +14,7 @@ from autotask.doctor import examination
 from autotask.doctor.diagnosis import Patient, Verdict
 from autotask.schedules import zone_data
 from autotask.store import health, read, workers
-from autotask.store.connection import execute
+from autotask.store.connection import current, execute
 from autotask.worker.identity import make_identity
 from tests import zones
 from tests.helpers import wait_until
@@ -54,8 +54,27 @@ def test_the_doctor_finds_nothing_wrong_where_nothing_is(worker):
 
     # Then
     assert (shown.code, shown.err) == (0, "")
-    assert [line.split()[:2] for line in shown.out.splitlines()] == [[str(n), "OK"] for n in range(1, 20)]
+    assert [line.split()[:2] for line in shown.out.splitlines()] == [[str(n), "OK"] for n in range(1, 21)]
     assert manage("doctor", "--quiet").out == ""
+
+
+def test_the_doctor_finds_tasks_that_no_worker_can_find_and_repairs_them(worker):
+    # Given
+    handle = add.using(delay=600)(1, 2)
+    execute(current(), "UPDATE autotask_task SET state = 1, ready_at = now() WHERE id = %(id)s", {"id": handle.id})
+    assert (
+        f"1 task due, but neither ready nor held nor claimed, so no worker finds it: {handle.id}."
+        in problems()["places"]
+    )
+    assert str(handle.why()).startswith("misplaced: ")
+
+    # When
+    shown = manage("doctor", "--repair")
+
+    # Then
+    assert (shown.code, shown.out.splitlines()[0]) == (0, "1 task repaired.")
+    assert handle.wait(20) == 3
+    assert manage("doctor", "--repair", "--json").json["repaired"] == 0
 
 
 def test_the_doctor_finds_a_folder_for_log_files_that_cannot_be_written(worker, settings, tmp_path):
@@ -163,7 +182,7 @@ def test_the_doctor_takes_a_worker_without_a_lease_for_dead():
 def test_a_database_that_cannot_be_reached_is_one_problem():
     shown = process("autotask", "doctor", DATABASE_URL="postgres://nobody:hush@127.0.0.1:1/none")
     assert shown.code == 3
-    assert shown.out.count("PROBLEM") == 1 and shown.out.count("SKIPPED") == 13
+    assert shown.out.count("PROBLEM") == 1 and shown.out.count("SKIPPED") == 14
     assert "Traceback" not in shown.err and "hush" not in shown.out + shown.err
 
 

@@ -1,0 +1,73 @@
+"""Due tasks that are in no place: somebody has deleted rows by hand, or restored only some of the tables.
+
+A task that is due has a row in the table of ready or of held tasks, or a place in a claim. Each statement of autotask that takes it
+from one place puts it into another, so a snapshot sees all tasks in one of them. Without a place, no worker would ever find it.
+"""
+
+import uuid
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store import claims
+from autotask.store.connection import execute, in_transaction, rows
+
+#: The most tasks that one transaction repairs.
+PIECE = 10_000
+
+# By id and not by the keys of these tables: if somebody has changed a task by hand, its row there is found all the same.
+_MISPLACED = """
+FROM autotask_task t
+WHERE t.state <> 0 AND NOT EXISTS (SELECT FROM autotask_ready r WHERE r.id = t.id)
+  AND NOT EXISTS (SELECT FROM autotask_held h WHERE h.id = t.id)
+  AND NOT EXISTS (SELECT FROM autotask_running c WHERE c.id = t.id)"""
+
+FIND = f"SELECT t.id, count(*) OVER () {_MISPLACED} ORDER BY t.id LIMIT %(most)s"
+
+# Two repairs at a time would give a task two claims. The number is "plac" in ASCII.
+_ONE_AT_A_TIME = f"SELECT pg_advisory_xact_lock({0x706C6163}, 0)"
+
+REPAIR = f"""
+WITH found AS (SELECT t.id {_MISPLACED} ORDER BY t.id LIMIT %(most)s),
+made AS (
+    INSERT INTO autotask_claim (number, worker_id, at, ids)
+    SELECT nextval('autotask_fence'), %(nobody)s::uuid, clock_timestamp(), part.ids
+    FROM (
+        SELECT array_agg(id) AS ids
+        FROM (SELECT id, (row_number() OVER (ORDER BY id) - 1) / {claims.MOST} AS part FROM found) AS numbered
+        GROUP BY part
+    ) AS part
+    RETURNING ids
+)
+SELECT coalesce(sum(cardinality(ids)), 0)::bigint FROM made
+"""
+
+
+def find(connection: BaseDatabaseWrapper, most: int) -> tuple[int, list[uuid.UUID]]:
+    """Return the number of due tasks that are in no place, and the ids of the oldest.
+
+    It reads all live tasks: some tenths of a second for a million.
+
+    :param most: how many ids to return.
+    """
+    found = rows(connection, FIND, {"most": most})
+    return (found[0][1] if found else 0), [id for id, _ in found]
+
+
+def repair(connection: BaseDatabaseWrapper) -> int:
+    """Have the workers rescue these tasks, as those of a dead worker: such tasks may have begun.
+
+    They get claims of a worker that does not exist. So the next rescue counts a lost attempt, ends those that run at most once, and
+    makes all others run again.
+
+    :returns: how many there were.
+    """
+
+    def repair_piece() -> int:
+        execute(connection, _ONE_AT_A_TIME)
+        return int(rows(connection, REPAIR, {"nobody": uuid.uuid4(), "most": PIECE})[0][0])
+
+    repaired, piece = 0, PIECE
+    while piece == PIECE:
+        piece = in_transaction(connection, repair_piece)
+        repaired += piece
+    return repaired

@@ -1,0 +1,120 @@
+"""Due tasks that somebody has taken from their place by hand: they are found, and workers rescue them."""
+
+import contextlib
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from autotask.store import misplaced, rescue
+from autotask.store.connection import current, execute, rows
+from autotask.store.situation import read_situation
+from autotask.task import State
+from tests.integration.held import OPENAI, hold
+from tests.integration.store.shapes import let_be_ready, put, sign_on, state, stored, take
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def ready(count=1, **changes):
+    ids = put(count, **changes)
+    let_be_ready(*ids)
+    return ids
+
+
+def lose(table):
+    execute(current(), f"DELETE FROM autotask_{table}")
+
+
+def found():
+    return misplaced.find(current(), 100)
+
+
+def repair_and_leave():
+    with contextlib.closing(current()) as connection:
+        return misplaced.repair(connection)
+
+
+def rescued():
+    return rescue.rescue(current(), [], reason="gone", max_crashes=3, error_ttl=1000.0)
+
+
+def test_tasks_in_their_places_are_left_alone():
+    # Given: each of them, and one that is not due
+    put(1, delay=600)
+    worker = sign_on()
+    ready(2)
+    take(worker, limit=1)
+    hold(OPENAI)
+
+    # Then
+    assert found() == (0, [])
+    assert misplaced.repair(current()) == 0
+    assert rows(current(), "SELECT count(*) FROM autotask_claim") == [(1,)]
+
+
+@pytest.mark.parametrize("place", ["ready", "held", "claim"])
+def test_a_task_that_has_lost_its_place_is_found_and_rescued_by_the_next_worker(place):
+    # Given
+    if place == "held":
+        (id,) = hold(OPENAI)
+    else:
+        (id,) = ready()
+        if place == "claim":
+            take(sign_on())
+    lose(place)
+    assert read_situation(current(), id).misplaced
+
+    # When
+    assert found() == (1, [id])
+    assert misplaced.repair(current()) == 1
+
+    # Then
+    assert found() == (0, [])
+    assert rescued() == (0, 1, 0)
+    assert state(id) is (State.HELD if place == "held" else State.READY)
+    assert not read_situation(current(), id).misplaced
+    assert stored(id).lost == 1
+
+
+def test_one_that_may_run_once_only_ends_with_an_error_that_says_so():
+    (id,) = ready(at_most_once=True)
+    lose("ready")
+    misplaced.repair(current())
+    assert rescued() == (0, 0, 1)
+    assert state(id) is State.ERROR
+    assert "it is not run again" in stored(id).error_message
+
+
+def test_many_are_repaired_in_pieces(monkeypatch):
+    # Given
+    ids = ready(7)
+    lose("ready")
+    monkeypatch.setattr(misplaced, "PIECE", 3)
+
+    # When
+    assert misplaced.find(current(), 2) == (7, sorted(ids)[:2])
+    assert misplaced.repair(current()) == 7
+
+    # Then
+    assert rescued() == (0, 7, 0)
+    assert {state(id) for id in ids} == {State.READY}
+
+
+def test_repairs_at_the_same_time_give_a_task_one_claim():
+    # Given
+    ready(500)
+    lose("ready")
+
+    # When
+    with ThreadPoolExecutor(4, initializer=threading.Barrier(4).wait) as threads:
+        numbers = list(threads.map(lambda _: repair_and_leave(), range(4)))
+
+    # Then
+    assert sorted(numbers) == [0, 0, 0, 500]
+    assert rows(current(), "SELECT count(*), count(DISTINCT id) FROM autotask_running") == [(500, 500)]
+
+
+def test_an_unknown_id_is_not_misplaced():
+    assert not read_situation(current(), uuid.uuid4()).misplaced
