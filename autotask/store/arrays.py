@@ -13,7 +13,7 @@ from typing import Any
 def uuids(values: Iterable[uuid.UUID]) -> str:
     """Return a literal of ``uuid[]``."""
     # As value.hex, in half the time: this runs for each task.
-    return _literal(["%032x" % value.int for value in values])
+    return _literal(["%032x" % value.int for value in values])  # noqa: UP031 - format() takes twice as long
 
 
 def maybe_uuids(values: Iterable[uuid.UUID | None]) -> str:

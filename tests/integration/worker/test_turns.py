@@ -39,7 +39,7 @@ def test_a_worker_that_fails_before_its_claim_takes_the_turn_of_nobody(worker, m
         worker.claimer.take(current())
 
     # Then
-    assert all([Turns(memory).begin(LARGE) for _ in range(TURNS)])
+    assert [Turns(memory).begin(LARGE) for _ in range(TURNS)] == [True] * TURNS
 
 
 def test_a_worker_that_rests_and_has_a_word_waits_asleep_for_its_turn(worker, monkeypatch):
