@@ -10,7 +10,7 @@ from autotask.context import TaskContext
 from autotask.flow import options as flow_options
 from autotask.flow.keys import refuse_unfit_function, refuse_unknown_names
 from autotask.functions import SCRIPTS, is_coroutine_function, refuse_method
-from autotask.options import Options
+from autotask.options import CALL_OPTION_NAMES, Options
 from autotask.parameters import Parameters
 from autotask.task import COROUTINE, THREAD, ClaimedTask, State
 
@@ -165,7 +165,14 @@ class Declared(Generic[P, R]):
         try:
             return display.arguments(self.signature.bind(*args, **kwargs))
         except TypeError as error:
-            raise TypeError(f"{self.name}{self.signature}: {error}. Nothing was enqueued.") from None
+            advice = _how_to_give_options(set(kwargs) - set(self.signature.parameters), self.name)
+            raise TypeError(f"{self.name}{self.signature}: {error}. Nothing was enqueued.{advice}") from None
+
+
+def _how_to_give_options(unexpected: Collection[str], name: str) -> str:
+    """Return advice for options among the arguments, with a space before it; "" if there are none."""
+    option = next((each for each in CALL_OPTION_NAMES if each in unexpected), None)
+    return "" if option is None else f" Options of a call have their own place: {name}.using({option}=…)(…)."
 
 
 def _stored_executor(options: Options, is_async: bool) -> str:

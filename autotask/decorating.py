@@ -9,7 +9,7 @@ from django.conf import settings
 
 from autotask import registry
 from autotask.definition import Definition
-from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType, UnknownOption
+from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType, UnknownOption, UnsuitableFunction
 from autotask.functions import refuse_unsuitable
 from autotask.options import DEFINITION_OPTION_NAMES, ONLY_OF_CALLS, Options
 from autotask.scheduled import ScheduledTask
@@ -24,7 +24,8 @@ D = TypeVar("D", bound=Definition[..., Any])
 
 def described(function: Any) -> str:
     """Return the name of a function, for messages and as the default name of its task."""
-    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', repr(function))}"
+    name = getattr(function, "__qualname__", None)
+    return repr(function) if name is None else f"{getattr(function, '__module__', '?')}.{name}"
 
 
 def checked(given: dict[str, Any], own: Sequence[str], where: str) -> Options:
@@ -64,7 +65,8 @@ def define(
     # Several decorators may be stacked on one function, each with a name of its own.
     called = function.function if isinstance(function, Definition) else function
     if not callable(called) or isinstance(called, type):
-        raise InvalidOption(option="function", where=where, expected="a function", value=called)
+        expected = 'a function (options are given by name, such as queue="mail")'
+        raise InvalidOption(option="function", where=where, expected=expected, value=called)
     refuse_unsuitable(called, options, where)
     named = plain_name(described(function) if name is None else name, "name", where)
     return registry.register(make(called, named, options))
@@ -75,7 +77,8 @@ def schedule(
 ) -> ScheduledTask[..., Any]:
     """Make a definition of a function that runs at each tick of a timetable, and register it.
 
-    :raises InvalidOption: as for :func:`define`, or the function needs arguments, or an option is only for calls.
+    :raises InvalidOption: as for :func:`define`, or an option is only for calls.
+    :raises UnsuitableFunction: as for :func:`define`, or the function needs arguments.
     """
     _refuse_for_timetables(options, where)
 
@@ -83,8 +86,12 @@ def schedule(
         try:
             inspect.signature(called).bind(*([None] if options.takes_context else []))
         except TypeError as error:
-            expected = "a function that can be called without arguments"
-            raise InvalidOption(option="function", where=where, expected=expected, value=str(error)) from None
+            given = "only the context" if options.takes_context else "no arguments"
+            raise UnsuitableFunction(
+                function=described(called),
+                problem=f"its schedule gives it {given}, and Python says: {error}",
+                advice="Give its other parameters defaults, or use @delayed_task.",
+            ) from None
         return ScheduledTask(called, name, options, timetable, policy)
 
     return define(make, function, name, options, where)

@@ -59,6 +59,16 @@ class Setting(Generic[T]):
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = PREFIX + name
 
+    @property
+    def shown_default(self) -> str:
+        """The default as people write it in their settings."""
+        default: Any = self.default
+        if isinstance(default, float):
+            return f"{default:g}"
+        if isinstance(default, int) and default > 9999:
+            return f"{default:_}"
+        return repr(default)
+
     @overload
     def __get__(self, instance: None, owner: type) -> "Setting[T]": ...
     @overload

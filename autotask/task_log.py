@@ -81,7 +81,7 @@ def text_of_end(
     if next_in is not None:
         text += f", next in {precisely(next_in)}"
     elif state is State.ERROR:
-        text += ", no other follows"
+        text += ", no retry follows"
     return text + (f": {one_line(error_message)}" if error_message else "")
 
 
@@ -116,7 +116,7 @@ def log_lost(id: uuid.UUID, name: str, queue: str, reason: str, ended: bool) -> 
         name,
         id,
         one_line(reason),
-        "it has ended" if ended else "it will run again",
+        "it will not run again" if ended else "it will run again",
         extra={"task_id": str(id), "task_name": name, "queue": queue, "state": "lost"},
     )
 

@@ -74,7 +74,7 @@ def check_values(**_: Any) -> list[CheckMessage]:
     return [
         Error(
             one_line(str(problem)),
-            hint=f"{setting.meaning} Default: {setting.default!r}.",
+            hint=f"{setting.meaning} Default: {setting.shown_default}.",
             id="autotask.E003",
         )
         for setting in Settings()

@@ -50,8 +50,8 @@ def check_executor_names(**_: Any) -> list[CheckMessage]:
     return [
         Error(
             f"The task {definition.name!r} has executor={executor!r}, which no worker has.",
-            hint=f"{did_you_mean(executor, known)}Add it to AUTOTASK_EXECUTORS, or use one of "
-            f"{', '.join(map(repr, known))}.",
+            hint=f"{did_you_mean(executor, known)}Use one of {', '.join(map(repr, known))}, or add {executor!r} to "
+            "AUTOTASK_EXECUTORS.",
             id="autotask.E008",
         )
         for definition in registry.definitions()

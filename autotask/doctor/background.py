@@ -30,14 +30,14 @@ def look_at_hosts(patient: Patient) -> Finding:
             "logs say more.",
         )
     running = sum(each.wanted for each in found)
-    return fine(f"{count(running, 'background worker')} running" if found else "there are none")
+    return fine(f"{count(running, 'background worker')} running" if found else "there are no background workers")
 
 
 def look_at_messages(patient: Patient) -> Finding:
     """Whether values or triggers wait for background workers that no code has now."""
     orphans = background_read.orphans(patient.connection)
     if not orphans:
-        return fine("none without a background worker")
+        return fine("each value or trigger that waits has a background worker")
     listed = ", ".join(f"{waiting} for {one_line(name, 200)}" for name, waiting in orphans[:10])
     first = one_line(orphans[0][0], 200)
     return problem(

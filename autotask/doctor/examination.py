@@ -130,7 +130,9 @@ def look_at_queues(patient: Patient) -> Finding:
             f"no worker serves {', '.join(unserved)}",
             f"python manage.py autotask worker --queues {','.join(unserved)}",
         )
-    return fine(f"{count(len(waiting), 'queue')} with ready tasks, all served")
+    return fine(
+        f"{count(len(waiting), 'queue')} with ready tasks, all served" if waiting else "no queue has ready tasks"
+    )
 
 
 def look_at_waiting(patient: Patient) -> Finding:

@@ -5,9 +5,11 @@ while they are written, so the server works on the first ones while this process
 more round trips. (PostgreSQL documentation, "COPY", "Binary Format".)
 """
 
+import functools
 import io
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Self
 
@@ -90,15 +92,29 @@ class Form(NamedTuple):
         return cls(common, sql, struct.pack(">hi", len(names), 16))
 
 
-_COMMON = {name: how.type for name, how in columns.CARRIED.items()} | {
+_TYPES = {name: how.type for name, how in columns.CARRIED.items()} | {
     "state": "smallint",
     **dict.fromkeys(("created_at", "run_at", "expires_at"), "timestamptz"),
 }
-_IN_ALL = ("name", "queue", "priority", "retries", "ttl", "state", "created_at", "run_at")
-#: The form for tasks whose other columns have the defaults of the table: the server need not read them.
-PLAIN = Form.of({name: _COMMON[name] for name in _IN_ALL})
-FULL = Form.of(_COMMON)
-UNIQUE = Form.of(_COMMON, "flow", "unique_key")
+_DEFAULTS = {field.name: field.default for field in fields(columns.Carried) if field.default is not MISSING}
+_IN_ALL = (*(name for name in columns.CARRIED if name not in _DEFAULTS), "state", "created_at", "run_at")
+
+
+def _form(kinds: Collection[Kind], *more: str) -> Form:
+    """Return the form for tasks of some kinds: columns in which all have the default of the table, the server need not read.
+
+    :param more: as for :meth:`Form.of`.
+    """
+    special = {name for kind in kinds for name, default in _DEFAULTS.items() if getattr(kind, name) != default}
+    if any(kind.expires is not None or kind.expires_at is not None for kind in kinds):
+        special.add("expires_at")
+    return _form_of((*_IN_ALL, *sorted(special)), more)
+
+
+@functools.lru_cache(maxsize=100)
+def _form_of(common: tuple[str, ...], more: tuple[str, ...]) -> Form:
+    return Form.of({name: _TYPES[name] for name in common}, *more)
+
 
 # The ready table's columns that all tasks of a kind have in common; moment and id of each follow.
 COPY_READY = "COPY autotask_ready (queue, priority, executor, suspect, resets, ready_at, id) FROM STDIN (FORMAT binary)"
@@ -121,7 +137,7 @@ def insert_many(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> No
 
     def send() -> None:
         come: list[bytes] = []
-        form = PLAIN if all(kind.is_plain for kind in {task.kind for task in tasks}) else FULL
+        form = _form({task.kind for task in tasks})
         _send(connection, form.sql, _pieces(_rows(enumerate(tasks), in_utc(now), come, form)))
         _send(connection, COPY_READY, _pieces(come))
 
@@ -143,11 +159,12 @@ def insert_unique(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> 
     if is_row_security_active:
         return tasks
     others, come = [keyed.pop(key) for key in taken], list[bytes]()
+    form = _form({task.kind for task in tasks}, "flow", "unique_key")
     if not keyed:
         return others
     try:
         with transaction.atomic(using=connection.alias):
-            _send(connection, UNIQUE.sql, _pieces(_unique_rows(keyed, in_utc(now), come)))
+            _send(connection, form.sql, _pieces(_unique_rows(keyed, in_utc(now), come, form)))
             _send(connection, COPY_READY, _pieces(come))
     except IntegrityError:  # Another transaction has taken one of the keys since.
         return tasks
@@ -205,11 +222,11 @@ def _rows(
         yield b"".join((head, number, common, ready, shown, _LENGTH(len(payload)), payload))
 
 
-def _unique_rows(keyed: Mapping[str, NewTask], now: datetime, come: list[bytes]) -> Iterator[bytes]:
+def _unique_rows(keyed: Mapping[str, NewTask], now: datetime, come: list[bytes], form: Form) -> Iterator[bytes]:
     """Yield the rows of tasks by their keys, in the order of these: so two such calls do not wait for each other."""
     keys, tasks = list(keyed), list(keyed.values())
     order = sorted(range(len(keys)), key=keys.__getitem__)
-    rows = _rows(((place, tasks[place]) for place in order), now, come, UNIQUE, keys[0].startswith(UNTIL_CLAIMED))
+    rows = _rows(((place, tasks[place]) for place in order), now, come, form, keys[0].startswith(UNTIL_CLAIMED))
     for place, row in zip(order, rows, strict=True):
         key = keys[place]
         flow, text = unique_flow(key).encode(), key.encode()

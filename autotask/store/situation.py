@@ -13,7 +13,7 @@ from autotask.store.connection import in_utc, rows
 from autotask.store.gates_read import COUNTED, HOLDERS_OF, MOST_HOLDERS, SEEN_GATES, Holder, SeenGate, seen_gate
 from autotask.store.pauses import Kind, Pause
 from autotask.store.read import StoredTask
-from autotask.task import State
+from autotask.task import PROCESS, State
 
 #: The newest results from which is learned how long tasks take, and which workers have ended some lately.
 SAMPLE = 1000
@@ -28,6 +28,7 @@ class SeenWorker:
     :ivar executors: the pools besides its threads.
     :ivar running: how many tasks it has claimed, by executor.
     :ivar active: since it last claimed or ended a task, as far as the tables say; None: unknown.
+    :ivar alone: the task that it runs alone, because another worker has died while running it; it claims no other task.
     """
 
     id: uuid.UUID
@@ -42,6 +43,7 @@ class SeenWorker:
     seen: float
     running: dict[str, int]
     active: float | None
+    alone: uuid.UUID | None
 
     def __str__(self) -> str:
         return f"{self.host}:{self.pid}" if self.host else "a worker"
@@ -173,17 +175,19 @@ _PAUSES = f"""
                                   p.until AT TIME ZONE 'UTC', p.reason) ORDER BY p.kind, p.name)::text
  FROM autotask_pause p WHERE {pauses.IN_FORCE.format("p")})"""
 
-_WORKERS = """
+_WORKERS = f"""
 (SELECT json_agg(json_build_object(
     'id', w.id, 'kind', w.kind, 'host', w.host, 'pid', w.pid, 'queues', w.queues, 'threads', w.threads,
     'executors', w.executors, 'stopping', w.stopping, 'alive', w.lease_until > clock_timestamp(),
-    'seen', extract(epoch FROM clock_timestamp() - w.seen_at)::float8, 'running', busy.running,
+    'seen', extract(epoch FROM clock_timestamp() - w.seen_at)::float8, 'running', busy.running, 'alone', busy.alone,
     'active', extract(epoch FROM clock_timestamp() - greatest(busy.claimed, (
         SELECT max(lately.ended_at) FROM lately WHERE lately.worker_id = w.id)))::float8
  ) ORDER BY w.started_at)::text
  FROM autotask_worker w CROSS JOIN LATERAL (
-    SELECT json_object_agg(by_pool.executor, by_pool.number) AS running, max(by_pool.claimed) AS claimed FROM (
-        SELECT t.executor, count(*) AS number, max(r.at) AS claimed
+    SELECT json_object_agg(by_pool.executor, by_pool.number) AS running, max(by_pool.claimed) AS claimed,
+           CASE WHEN sum(by_pool.number) = 1 THEN max(by_pool.suspect) END AS alone FROM (
+        SELECT t.executor, count(*) AS number, max(r.at) AS claimed,
+               max(t.id::text) FILTER (WHERE t.lost > 0 AND t.executor <> '{PROCESS}') AS suspect
         FROM autotask_running r JOIN autotask_task t ON t.id = r.id WHERE r.worker_id = w.id GROUP BY t.executor
     ) AS by_pool
  ) AS busy)"""
@@ -302,9 +306,10 @@ def _holder(id: str, name: str, state: int, gate: str | None, seconds: float | N
     return Holder(uuid.UUID(id), name, State(state), gate, seconds)
 
 
-def _worker(*, id: str, executors: str, running: dict[str, int] | None, **fields: Any) -> SeenWorker:
+def _worker(*, id: str, executors: str, running: dict[str, int] | None, alone: str | None, **fields: Any) -> SeenWorker:
     pools = tuple(executors.split(",")) if executors else ()
-    return SeenWorker(id=uuid.UUID(id), executors=pools, running=running or {}, **fields)
+    suspect = uuid.UUID(alone) if alone else None
+    return SeenWorker(id=uuid.UUID(id), executors=pools, running=running or {}, alone=suspect, **fields)
 
 
 def _moment(text: str) -> datetime:

@@ -1,5 +1,6 @@
 """The checks of workers: is there one, does it serve the queue and the pool, does it know the task, has it room, does it look."""
 
+import uuid
 from collections.abc import Iterator, Sequence
 
 from django.utils.translation import gettext as _, ngettext
@@ -194,13 +195,24 @@ def _room(situation: Situation, task: StoredTask, awake: Sequence[SeenWorker], s
         )
         text = said % {"number": task.lost, "time": in_words(SUSPECT_FOR)}
         yield Finding(code=Code.SUSPECT, text=text)
-    free = [worker for worker in awake if _free(worker, task, site)]
+    free = [worker for worker in awake if not worker.alone and _free(worker, task, site)]
     if not free:
-        yield _busy(situation, task, awake)
+        if busy := [worker for worker in awake if not worker.alone]:
+            yield _busy(situation, task, busy)
+        yield from (_behind_suspect(task, worker, worker.alone) for worker in awake if worker.alone)
         return
     said = ngettext("%(number)d worker has room for it", "%(number)d workers have room for it", len(free))
     yield passed(Code.SLOTS_BUSY, said % {"number": len(free)})
     yield _looked(situation, task, waited, free, site)
+
+
+def _behind_suspect(task: StoredTask, worker: SeenWorker, suspect: uuid.UUID) -> Finding:
+    said = _("%(worker)s runs only task %(id)s, because a worker died while running it")
+    return Finding(
+        code=Code.SUSPECT,
+        text=said % {"worker": worker, "id": suspect},
+        advice=_("Wait until that task has ended, or start another worker:") + " " + advice.serve(task.queue),
+    )
 
 
 def _free(worker: SeenWorker, task: StoredTask, site: Site) -> bool:

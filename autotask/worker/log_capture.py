@@ -248,7 +248,7 @@ def _lost(task_id: uuid.UUID, reason: str, ended: bool, **_: Any) -> None:
     """Write the last line of an attempt whose worker or process died, if its log is on this host."""
     if _folder is None or not (_folder.path / f"{task_id}.log").exists():
         return
-    what = f"lost: {one_line(reason)}; {'it has ended' if ended else 'it will run again'}"
+    what = f"lost: {one_line(reason)}; {'it will not run again' if ended else 'it will run again'}"
     record = logging.LogRecord(LOGGER, logging.ERROR if ended else logging.WARNING, *_where(None), what, None, None)
     writer = LogWriter(_folder, task_id)
     writer.write(_line(record, str(task_id)))

@@ -76,17 +76,9 @@ def _setting(setting: Setting[Any]) -> list[str]:
         "",
         f"    {_plain(meaning)}",
         "",
-        f"    Default: ``{_shown(setting.default)}``. Expected: {_plain(setting.kind.expected)}.",
+        f"    Default: ``{setting.shown_default}``. Expected: {_plain(setting.kind.expected)}.",
         "",
     ]
-
-
-def _shown(default: Any) -> str:
-    if isinstance(default, float):
-        return f"{default:g}"
-    if isinstance(default, int) and not isinstance(default, bool) and default > 9999:
-        return f"{default:_}"
-    return repr(default)
 
 
 def _plain(text: str) -> str:

@@ -79,6 +79,11 @@ def test_a_value_that_cannot_be_is_e003_and_named(settings, name, value):
     assert name in messages["autotask.E003"]
 
 
+def test_e003_shows_the_default_as_people_write_it(settings):
+    settings.AUTOTASK_ERROR_TTL = "a week"
+    assert found()["autotask.E003"].endswith(" Default: 604800.")
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -363,6 +368,7 @@ def test_a_task_for_an_executor_that_is_not_there_is_e008_with_the_one_that_was_
     messages = found()
     assert list(messages) == ["autotask.E008"]
     assert "'clutser'" in messages["autotask.E008"] and "Did you mean cluster?" in messages["autotask.E008"]
+    assert messages["autotask.E008"].endswith("or add 'clutser' to AUTOTASK_EXECUTORS.")
 
 
 def test_a_task_with_a_limit_that_has_no_number_is_e016_with_the_one_that_was_meant(settings):

@@ -196,7 +196,7 @@ def claimed(**facts):
     [
         (State.RETRY, "ValueError: no", 2.0, "attempt 1 of 3 failed after 0.020 s, next in 2.0 s: ValueError: no"),
         (State.RETRY, "ValueError: no", 600.0, "attempt 1 of 3 failed after 0.020 s, next in 10 min: ValueError: no"),
-        (State.ERROR, "ValueError: no", None, "attempt 1 of 3 failed after 0.020 s, no other follows: ValueError: no"),
+        (State.ERROR, "ValueError: no", None, "attempt 1 of 3 failed after 0.020 s, no retry follows: ValueError: no"),
         (State.DONE, "", None, "attempt 1 of 3 done after 0.020 s"),
         (State.CANCELLED, "no need", None, "attempt 1 of 3 cancelled after 0.020 s: no need"),
         (State.SCHEDULED, "too early", 60.0, "attempt 1 of 3 released after 0.020 s, next in 1 min: too early"),

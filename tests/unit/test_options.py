@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType, UnknownOption
+from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType, UnknownOption, UnsuitableFunction
 from autotask.options import (
     CALL_OPTION_NAMES,
     DEFINITION_OPTION_NAMES,
@@ -374,8 +374,22 @@ def test_a_bad_name_is_refused(name):
 
 @pytest.mark.parametrize("function", [5, "print", None, int, object()])
 def test_only_functions_can_be_decorated(function):
-    with pytest.raises(InvalidOption, match="The option 'function' of @delayed_task of .* must be a function"):
+    with pytest.raises(
+        InvalidOption, match=r"The option 'function' of @delayed_task of .* must be a function \(options are"
+    ):
         delayed_task(retries=1)(function)
+
+
+def test_an_option_among_the_arguments_of_a_call_is_refused_with_its_place():
+    with pytest.raises(
+        TypeError, match=r"argument 'delay'\. Nothing was enqueued\. .*: tests\.place\.using\(delay=…\)\(…\)\.$"
+    ):
+        delayed_task(name="tests.place")(lambda x: x)(1, delay=5)
+
+
+def test_an_option_without_its_name_is_refused():
+    with pytest.raises(InvalidOption, match=r"of @delayed_task of 'mail' must be .* by name, .*, but is 'mail'\.$"):
+        delayed_task("mail")
 
 
 @pytest.mark.parametrize("seconds", [0, 0.05, -3, math.nan, math.inf])
@@ -398,7 +412,9 @@ def test_start_now_is_true_or_false(start_now):
 
 @pytest.mark.parametrize("decorator", [periodic_task(60), cron_task()])
 def test_a_repeated_function_takes_no_arguments(decorator):
-    with pytest.raises(InvalidOption, match=r"a function that can be called without arguments.*missing.*'x'"):
+    with pytest.raises(
+        UnsuitableFunction, match=r"<lambda> cannot be a task: its schedule gives it no arguments, .*'x'\. Give"
+    ):
         decorator(lambda x: x)
 
 

@@ -69,7 +69,7 @@ def a_worker(**fields):
         "threads": 4,
         "executors": ("coroutine", "process"),
     }
-    plain |= {"stopping": False, "alive": True, "seen": 1.0, "running": {}, "active": None, "id": WORKER}
+    plain |= {"stopping": False, "alive": True, "seen": 1.0, "running": {}, "active": None, "alone": None, "id": WORKER}
     return SeenWorker(**plain | fields)
 
 
@@ -114,6 +114,8 @@ CASES = [
     ("locked, due since now", situation(later(run_at=at(-5)), ready_at=None, locker=Locker(9, "psql", 30.0)), Code.LOCKED, "pid 9 (psql)"),
     ("locked by a worker", situation(ready_at=at(-5), locker=Locker(9, "autotask", 0.1)), Code.READY, "takes it within 5.0 s"),
     ("suspect", situation({"lost": 1}, workers=(a_worker(running={"": 1}),)), Code.SUSPECT, "1 worker died while running it"),
+    ("behind a suspect", situation(ready_at=at(-90), workers=(a_worker(running={"": 1}, active=90.0, alone=HOLDER.id),)), Code.SUSPECT, f"web-1:7 runs only task {HOLDER.id}, because a worker died while running it"),
+    ("beside a suspect", situation(workers=(a_worker(running={"": 1}, alone=HOLDER.id), a_worker(pid=8))), Code.READY, "takes it within 5.0 s"),
     ("ready", situation(), Code.READY, "takes it within 5.0 s"),
     ("later", situation(later()), Code.SCHEDULED, "due at 12:01:00, in 1 min"),
     ("retry", situation(later(retries=2, attempt=1), failure=Failure(1, State.RETRY, "ValueError: x", True)), Code.RETRYING, "1 of 3"),

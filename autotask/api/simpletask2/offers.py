@@ -23,8 +23,11 @@ from autotask.texts.lines import describe, one_line
 logger = logging.getLogger("autotask")
 
 #: As many are taken at once as clients have lately asked for in this many seconds, but at most this many.
-AHEAD = 0.1
+AHEAD = 0.2
 MOST = 16
+
+#: The numbers that are taken at once: each has a statement, which is planned once on a connection that is kept.
+BATCHES = (MOST, 12, 8, 4, 2, 1)
 
 #: When no more than this many of them are left, the next ones are taken after the answer.
 FEW = 4
@@ -56,7 +59,7 @@ class _Stock:
 
     def asked(self, now: float) -> None:
         """Note that a client asks."""
-        self.most = max(1, min(MOST, int(AHEAD / max(now - self.asked_at, 0.001))))
+        self.most = _batch(int(AHEAD / max(now - self.asked_at, 0.001)))
 
     def add(self, offered: Sequence[Offered], now: float) -> None:
         """Keep tasks for the next requests."""
@@ -105,7 +108,7 @@ class Offers:
             left = len(stock.offered)
             if stock.is_filling or not (stock.has_more and 0 < left <= FEW < stock.most and now < stock.until):
                 return
-            stock.is_filling, most = True, stock.most - left
+            stock.is_filling, most = True, _batch(stock.most - left)
         taken: list[Offered] = []
         try:
             taken = pull.take(connection, channels, list(model_rows.tables), most=most)
@@ -163,6 +166,11 @@ class Offers:
             ends = [stock.until for stock in self._stocks.values() if stock.offered]
             self._returning = bool(ends)
             return min(ends) - time.monotonic() if ends else None
+
+
+def _batch(most: int) -> int:
+    """Return the largest of :data:`BATCHES` that is no larger; 1 at least."""
+    return next((size for size in BATCHES if size <= most), 1)
 
 
 offers = Offers()

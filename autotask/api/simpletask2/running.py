@@ -138,18 +138,17 @@ class _Waiting:
 
     def told_in(self, box: Box, fence: int) -> dict[str, Any] | None:
         """Wait for a moment for the answer of the companion; None: it tells nothing, so the table has to be looked at."""
-        words = box.wait(fence, min(LONGEST_LOOK, settings.PULL_WAIT))
+        words, number = box.wait(fence, min(LONGEST_LOOK, settings.PULL_WAIT)), self._asked.number
         if not words:
             return None
-        if (value := result_in(words, id=self._id, fence=fence)) is not None:
-            return self._final(payload.load_result(value, id=self._id, fence=fence))
-        number = self._asked.number
-        if (value := step_in(words, number)) is not None:
-            try:
+        try:
+            if (value := result_in(words)) is not None:
+                return self._final(payload.load_result(value, id=self._id, fence=fence))
+            if (value := step_in(words, number)) is not None:
                 returned = payload.load_step(value, id=self._id, step=steps.word(number))
-            except PayloadRefused:  # somebody else has sent it
-                return None
-            return _result(self._asked.task_info, number, returned, more=True)
+                return _result(self._asked.task_info, number, returned, more=True)
+        except PayloadRefused:  # somebody else has sent it
+            pass
         return None
 
     def answer(self) -> dict[str, Any]:

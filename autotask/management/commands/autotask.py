@@ -74,11 +74,12 @@ SUBCOMMANDS = {
 
 EPILOG = """\
 Exit codes:
-  0  ok
-  1  error
-  2  wrong usage
-  3  unhealthy (doctor, health)
-  4  no such task, schedule, background worker or key
+  0   ok
+  1   error
+  2   wrong usage
+  3   unhealthy (doctor, health), or an incident (alerts)
+  4   no such task, schedule, background worker or key
+  75  start it again, to get rid of a task that does not stop (worker)
 
 Examples:
   python manage.py autotask doctor

@@ -60,6 +60,12 @@ def run(console: Console, *, calls: Sequence[str], wait: bool) -> None:
 def _calls(texts: Sequence[str]) -> list[Call]:
     found: list[Call] = []
     for text in texts:
+        if _is_json_value(text):
+            raise failure(
+                f"{text[:80]!r} is not the name of a task. Give the arguments of a task as one JSON array or object: "
+                "run NAME '[1, 2]', or run NAME '{\"x\": 1}'.",
+                USAGE,
+            )
         if not text.lstrip().startswith(("{", "[")):
             found.append(Call(text))
         elif not found or found[-1].arguments is not None:
@@ -67,6 +73,14 @@ def _calls(texts: Sequence[str]) -> list[Call]:
         else:
             found[-1] = found[-1]._replace(arguments=text)
     return found
+
+
+def _is_json_value(text: str) -> bool:
+    """Whether it is one argument as JSON, such as a number: what people write who take the command for a call."""
+    try:
+        return not isinstance(json.loads(text), dict | list)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _enqueued(call: Call) -> TaskHandle[Any]:
@@ -124,7 +138,7 @@ SUBCOMMAND = Subcommand(
     help="Run schedules or delayed tasks now.",
     description="Enqueue tasks now. The task of a schedule runs in addition to its ticks: it does not move them, and "
     "it runs even if the schedule is paused or an earlier task of it still runs. A delayed task is called "
-    "with the arguments that follow its name. With --wait, exit status 1 means that a task has failed or "
+    "with the arguments that follow its name. With --wait, exit code 1 means that a task has failed or "
     "was cancelled.",
     examples=(
         ("run shop.tasks.send_reports", "one schedule"),

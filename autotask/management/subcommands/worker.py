@@ -152,7 +152,7 @@ SUBCOMMAND = Subcommand(
     description="Run tasks, as a dedicated worker alongside the companions of the site or instead of them. After the first "
     "SIGTERM or Ctrl-C, running tasks have AUTOTASK_SHUTDOWN_GRACE seconds to finish; a second one stops the worker at "
     "once. With --workers, --max-tasks, --max-memory or --reload, this process supervises the workers, which are its "
-    "child processes; replacing one loses no task. Log lines go to stderr. Exit status: 0 it was asked to stop, or "
+    "child processes; replacing one loses no task. Log lines go to stderr. Exit codes: 0 it was asked to stop, or "
     "--burst found nothing more to do; 1 it failed; 2 wrong usage; 75 start it again, to get rid of a task that does "
     "not stop. With -v 2, it also logs the tasks that are done.",
     examples=(

@@ -169,7 +169,7 @@ def test_all_of_them_show_a_host_and_its_runs(start: Start, lines: Lines, monkey
 
 def test_the_doctor_names_one_that_does_not_run_and_why(transactional_db: None) -> None:
     patient = Patient()
-    assert "there are none" in str(background_checks.look_at_hosts(patient))
+    assert "there are no background workers" in str(background_checks.look_at_hosts(patient))
     declare(tasks.endless)
     tasks.endless.start()
     sign_on(("other",))

@@ -58,6 +58,7 @@ def test_the_end_of_a_task_that_fails_is_the_end_of_the_command(start_worker):
         ((add.name, "[1]"), 2, "missing a required argument: 'y'"),
         (("[1]",), 2, "follows no name of a task"),
         ((add.name, "[1, 2]", "[3]"), 2, "follows no name of a task"),
+        ((add.name, "1", "2"), 2, r"'1' is not the name of a task\. .* one JSON array"),
         (("shop.add",), 4, f"no schedule or task .*did you mean '{add.name}'"),
     ],
 )

@@ -78,6 +78,15 @@ def test_very_many_calls_have_the_same_rows_as_few(options, monkeypatch):
         assert load_arguments(payload, id=handle.id, name=task.name) == args
 
 
+def test_of_very_many_calls_the_server_reads_no_column_in_which_all_have_the_default(monkeypatch):
+    of_a_bulk(monkeypatch)
+    with CaptureQueriesContext(current()) as captured:
+        greet.using(timeout=5.5).enqueue_many(ITEMS)
+    (sql,) = (query["sql"] for query in captured if query["sql"].startswith("COPY autotask_task"))
+    assert "timeout" in sql
+    assert not [name for name in ("executor", "tags", "metadata", "expires_at") if name in sql]
+
+
 def row_of(handle):
     ((facts, *others),) = rows(current(), ROW, {"id": str(handle.id)})
     return [facts if isinstance(facts, dict) else json.loads(facts), *others]

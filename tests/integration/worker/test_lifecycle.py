@@ -11,6 +11,7 @@ from autotask.store import claim, read, rescue, workers
 from autotask.store.claim import Lane
 from autotask.store.connection import current, execute, rows
 from autotask.task import DONE, ERROR, WAITING, State
+from autotask.why import Code
 from autotask.worker import recorder, shutdown, turns
 from autotask.worker.claiming.claimer import Claimer, Prospect
 from autotask.worker.claiming.placement import Placement
@@ -444,6 +445,8 @@ def test_a_suspect_runs_alone(start_worker):
     time_of_check = time.monotonic() + 0.5
     wait_until(lambda: time.monotonic() > time_of_check or innocent.ready, what="half a second")
     assert innocent.status is WAITING
+    assert innocent.why().code is Code.SUSPECT
+    assert str(suspect.id) in innocent.why().sentence
     tasks.gate("suspect").set()
     assert suspect.wait(10) == "suspect"
     assert innocent.wait(10) == "innocent"

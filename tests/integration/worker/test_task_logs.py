@@ -128,7 +128,7 @@ def test_each_attempt_has_its_lines_in_one_file_and_no_line_can_be_forged(folder
         "attempt 1 of 2 failed after … s, next in … s",
         f"started: {name}, attempt 2 of 2",
         "attempt 2",
-        "attempt 2 of 2 failed after … s, no other follows",
+        "attempt 2 of 2 failed after … s, no retry follows",
     ]
     assert [line["level"] for line in found if line] == ["INFO", "INFO", "WARNING", "INFO", "INFO", "ERROR"]
     text = logs.read(handle.id).text
@@ -185,7 +185,7 @@ def test_a_process_that_is_killed_leaves_its_lines_and_its_end_is_added(folder, 
     # Then
     assert texts(dead)[1] == "last words"
     wait_until(lambda: texts(dead)[-1].startswith("lost: "), what="the line about the dead process")
-    assert "SIGKILL" in texts(dead)[-1] and texts(dead)[-1].endswith("it has ended")
+    assert "SIGKILL" in texts(dead)[-1] and texts(dead)[-1].endswith("it will not run again")
     assert texts(late)[1] == "hangs" and texts(late)[-1].startswith("attempt 1 of 1 failed after ")
     assert "timed out after 1 s" in logs.read(late.id).text
 
