@@ -175,6 +175,10 @@ class TaskExpired(TaskNotFound):
     that enqueued it was rolled back or is not committed yet, or it was cancelled before that was committed."""
 
 
+class RowWithoutTask(TaskExpired):
+    """The row {name} has no task: it is not saved yet, was loaded from a fixture, or was made as done."""
+
+
 class ResultExpired(TaskExpired):
     """The result of task {id} ({name}) is no longer in the database: it was pruned after its time to live. The task
     ended as {how}."""

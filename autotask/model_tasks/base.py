@@ -12,7 +12,7 @@ from django.db.models.signals import class_prepared
 from django.utils.translation import gettext_lazy as _
 
 from autotask import registry
-from autotask.exceptions import TaskExpired
+from autotask.exceptions import RowWithoutTask
 from autotask.handle import TaskHandle
 from autotask.model_tasks import acting, checking
 from autotask.model_tasks.definition import ModelTask
@@ -86,10 +86,10 @@ class SimpleTask(models.Model):
     def handle(self) -> TaskHandle[Any]:
         """The handle of the task.
 
-        :raises TaskExpired: the row has none: it was loaded from a fixture, or was made as done.
+        :raises RowWithoutTask: it is not saved yet, was loaded from a fixture, or was made as done.
         """
         if self.task_id is None:
-            raise TaskExpired(id=None, name=self.task_info)
+            raise RowWithoutTask(id=None, name=self.task_info)
         return TaskHandle(self.task_id, self.task_definition.name)
 
     def task_channel(self) -> str:

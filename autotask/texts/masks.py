@@ -81,8 +81,15 @@ class Masks:
     @staticmethod
     def suspect(text: str) -> bool:
         """Whether a text may have secrets: most have none, which takes a fraction of the time to see."""
-        # Not any(), which takes twice as long: each line that a task logs is looked at.
-        return ":" in text or "=" in text or bool([trace for trace in _TRACES if trace in text])
+        # Step by step, which takes half of the time: all lines that tasks log are looked at. A single character is found quickly,
+        # and each trace with a capital letter has one of these three.
+        return (
+            ":" in text
+            or "=" in text
+            or "earer" in text
+            or "asic" in text
+            or (("J" in text or "A" in text or "G" in text) and bool([trace for trace in _TRACES if trace in text]))
+        )
 
     def text(self, text: str) -> str:
         """Return a text of at most ``LONGEST_TEXT`` characters with its secrets masked."""

@@ -81,8 +81,9 @@ def _record(
 
 def is_usual() -> bool:
     """Whether records are ours, and neither a project nor a library has its own way of making and handling them."""
+    # Without a call of getLogRecordFactory(): each line of a task is asked about.
     return (
-        logging.getLogRecordFactory() is _record
+        logging._logRecordFactory is _record  # type: ignore[attr-defined]  # in no stub of it
         and _Logger.callHandlers is _call
         and _Logger.handle is _handle
         and _Logger.makeRecord is _make

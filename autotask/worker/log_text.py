@@ -4,6 +4,7 @@ import logging
 import re
 import time
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 from autotask.store.task_logs import count
@@ -19,12 +20,13 @@ SHORTEST_LINE = len("2026-01-01 00:00:00.000Z | 1 | INFO | x - \n")
 #: Levels and loggers whose names are remembered at most.
 MOST_PLACES = 1_000
 
-#: A line: its attempt, or the context of that; its beginning, with its time; its message. A plain tuple: each line of each task is
-#: one.
-Said = tuple[Any, str, str]
+#: A line: its attempt, or the context of that; when it was logged; its level, or the name of that; its logger; its message.
+#: A plain tuple: each line of each task is one.
+Said = tuple[Any, float, int | str, str, str]
 
-#: Characters of the time of a line.
-_TIME = len("2026-01-01 00:00:00.000Z")
+#: Returns when a line was logged.
+time_of = itemgetter(1)
+_message = itemgetter(4)
 
 _formatter = logging.Formatter()
 _LINE_BEGINS = re.compile(rf"(?<=\n)(?!{INDENT})")
@@ -45,49 +47,63 @@ def whole(record: logging.LogRecord, message: str) -> str:
     return message
 
 
-class Heads:
-    """Makes the beginnings of lines, before their messages. Any thread may call it."""
+class Texts:
+    """Makes the texts of lines. Only one thread at a time calls it."""
 
     def __init__(self) -> None:
         self._second = (-1, "")
         self._places: dict[tuple[str, str], str] = {}
+        #: The beginning of the last line, and what it is made of: most lines of the next millisecond have the same.
+        self._last: tuple[float, int | str, str, int, str] = (-1.0, 0, "", 0, "")
 
-    def head(self, moment: int, attempt: int, level: str, logger: str) -> str:
-        """Return the beginning of a line.
+    def of(self, said: Sequence[Said], attempt: int, masks: Masks) -> str:
+        """Return lines of an attempt as one text.
 
-        :param moment: milliseconds since 1970.
+        :param attempt: its number.
         """
+        # Most messages are plain; that is seen of all of them together.
+        together = " ".join(map(_message, said))
+        is_plain = together.isprintable() and len(together) <= LONGEST_TEXT and not masks.suspect(together)
+        since, its_level, its_logger, its_attempt, head = self._last
+        lines: list[str] = []
+        for _, created, level, logger, message in said:
+            if (
+                not 0.0 <= created - since < 0.001
+                or level is not its_level
+                or logger is not its_logger
+                or attempt != its_attempt
+            ):
+                moment = int(created * 1000)
+                since, its_level, its_logger, its_attempt = moment / 1000, level, logger, attempt
+                head = f"{self._time(moment)} | {attempt} | {self._place(_name(level), logger)} - "
+                self._last = (since, level, logger, attempt, head)
+            lines.append(f"{head}{message if is_plain else _plain(message, masks)}\n")
+        return "".join(lines)
+
+    def _time(self, moment: int) -> str:
+        """Return a time, in milliseconds since 1970, as text."""
         second, millisecond = divmod(moment, 1000)
-        last, shown = self._second
-        if second != last:
-            shown = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(second))
-            self._second = (second, shown)
+        if second != self._second[0]:
+            self._second = (second, time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(second)))
+        return f"{self._second[1]}.{millisecond:03d}Z"
+
+    def _place(self, level: str, logger: str) -> str:
         if (place := self._places.get((level, logger))) is None:
             place = f"{one_line(level, LONGEST_NAME)} | {one_line(logger, LONGEST_NAME)}"
             if len(self._places) >= MOST_PLACES:
                 self._places.clear()
             self._places[level, logger] = place
-        return f"{shown}.{millisecond:03d}Z | {attempt} | {place} - "
+        return place
 
 
-def text_of(said: Sequence[Said], masks: Masks) -> str:
-    """Return lines of an attempt as one text."""
-    # Most messages are plain; that is seen of all of them together.
-    together = " ".join([message for _, _, message in said])
-    if together.isprintable() and len(together) <= LONGEST_TEXT and not masks.suspect(together):
-        return "".join([f"{head}{message}\n" for _, head, message in said])
-    return "".join([f"{head}{_plain(message, masks)}\n" for _, head, message in said])
+def _name(level: int | str) -> str:
+    return level if isinstance(level, str) else logging.getLevelName(level)
 
 
 def _plain(message: str, masks: Masks) -> str:
     is_whole = len(message) <= LONGEST_TEXT
     text = masks.text(message) if is_whole else f"{masks.beginning(message)}…"
     return text if text.isprintable() else indented(text)
-
-
-def time_of(said: Said) -> str:
-    """Return when a line was logged, as text."""
-    return said[1][:_TIME]
 
 
 def size_of(text: str) -> int:

@@ -38,6 +38,17 @@ def test_the_page_of_a_task_shows_its_last_lines_and_a_link_to_all(admin):
     assert "Only the last lines are shown." in shown and "second" not in shown and "last\n</pre>" in shown
 
 
+def test_the_page_of_a_task_and_the_download_say_how_many_earlier_lines_are_missing(admin):
+    # Given
+    [id] = put(1)
+    at = "2026-11-29 06:00:02.871Z"
+    task_logs.write(current(), [task_logs.alone(id, 1, f"{at} | 1 | INFO | shop - last\n", before=1_234)])
+    expected = f"{at} | 1 | WARNING | autotask.task - 1,234 earlier lines are not kept\n{at} | 1 | INFO | shop - last\n"
+    # Then
+    assert f"{expected}</pre>" in page(admin, f"{TASKS}{id}/change/")
+    assert b"".join(admin.get(f"{TASKS}{id}/log/").streaming_content).decode() == expected
+
+
 def test_all_lines_can_be_downloaded_by_those_who_may_see_the_task(admin, staff):
     # Given
     [id] = put(1)

@@ -326,6 +326,18 @@ def test_the_log_of_a_task_is_text_for_those_who_may_see_tracebacks(api, api_wit
     assert reader.get(f"/tasks/{id}/logs").content.decode() == "Basel\n"
 
 
+def test_the_log_of_a_task_says_how_many_earlier_lines_are_missing(api, api_with):
+    # Given
+    id = api.post("/tasks/", {"name": "api.add", "params": {"x": 3, "y": 4}}).value["id"]
+    last = "2026-11-29 06:00:02.871Z | 1 | INFO | shop - last\n"
+    # When
+    task_logs.write(current(), [task_logs.alone(uuid.UUID(id), 1, last, before=1_234)])
+    # Then
+    response = api_with("read:*", "traceback:*").get(f"/tasks/{id}/logs")
+    gap = "2026-11-29 06:00:02.871Z | 1 | WARNING | autotask.task - 1,234 earlier lines are not kept\n"
+    assert response.content.decode() == gap + last
+
+
 def test_a_wait_ends_with_the_task_or_with_its_time(api, worker):
     id = api.submit("api.slow", n=7)
     wait_until(lambda: TaskHandle(id).status == RUNNING)

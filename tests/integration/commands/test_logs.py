@@ -10,6 +10,8 @@ from tests.integration.commands.command import insert, manage, start
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+AT = "2026-11-29 06:00:02.871Z"
+
 
 @pytest.fixture
 def task_id(transactional_db):
@@ -22,6 +24,26 @@ def test_logs_prints_the_lines_of_a_task_or_of_an_attempt(task_id):
     task_logs.write(current(), [task_logs.alone(task_id, 1, "one\n  more\n"), task_logs.alone(task_id, 2, "two\n")])
     assert manage("logs", str(task_id)[:13]).out == "one\n  more\ntwo\n"
     assert manage("logs", task_id, "--attempt", 2).out == "two\n"
+
+
+def test_logs_says_how_many_earlier_lines_are_missing(task_id):
+    task_logs.write(current(), [task_logs.alone(task_id, 1, f"{AT} | 1 | INFO | shop - last\n", before=1_234)])
+    expected = f"{AT} | 1 | WARNING | autotask.task - 1,234 earlier lines are not kept\n{AT} | 1 | INFO | shop - last\n"
+    assert manage("logs", task_id).out == manage("logs", task_id, "--attempt", 1).out == expected
+
+
+def test_follow_says_how_many_lines_are_missing_since_the_last_ones(task_id):
+    # Given
+    task_logs.write(current(), [task_logs.alone(task_id, 1, f"{AT} | 1 | INFO | shop - first\n")])
+    following = start("autotask", "logs", str(task_id), "--follow")
+    assert following.stdout.readline() == f"{AT} | 1 | INFO | shop - first\n"
+    # When
+    task_logs.write(current(), [task_logs.alone(task_id, 1, f"{AT} | 1 | INFO | shop - last\n", before=2)])
+    # Then
+    assert following.stdout.readline() == f"{AT} | 1 | WARNING | autotask.task - 1 earlier line is not kept\n"
+    assert following.stdout.readline() == f"{AT} | 1 | INFO | shop - last\n"
+    assert manage("cancel", task_id).code == 0
+    assert following.communicate(timeout=60) == ("", "")
 
 
 @pytest.mark.parametrize(

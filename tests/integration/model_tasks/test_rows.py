@@ -272,8 +272,12 @@ def test_fixtures_and_rows_that_are_done_make_no_tasks():
     HelloTask.objects.bulk_create([HelloTask(name="y", done_time="2020-01-01T00:00Z")])
 
     assert waiting(HelloTask).count() == 0
-    with pytest.raises(TaskExpired, match="is not in the database"):
+    with pytest.raises(
+        TaskExpired, match=rf"^The row model_tasks.hellotask:{done_before.pk} has no task: .* made as done\.$"
+    ):
         _ = done_before.handle
+    with pytest.raises(TaskExpired, match="hellotask:None has no task: it is not saved yet"):
+        _ = HelloTask(name="new").handle
 
 
 def test_a_deleted_row_is_discarded(worker, start_worker):

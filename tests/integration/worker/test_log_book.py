@@ -24,7 +24,7 @@ from autotask.tasks import Retry, TaskContext, delayed_task
 from autotask.texts.masks import LONGEST_TEXT
 from autotask.worker import log_book as module, log_capture, log_pieces
 from autotask.worker.log_book import Line, LogBook
-from autotask.worker.log_text import text_of
+from autotask.worker.log_text import Texts
 from tests.gates import gate, wait_at
 from tests.helpers import ended, wait_until
 
@@ -285,7 +285,7 @@ def test_what_is_not_stored_of_a_long_line_does_not_stay_in_memory():
     book, context = LogBook(LogOptions(), lambda: None), TaskContext(uuid.uuid4(), "shop.restock", fence=1)
     context.report_to(lambda progress: None)
     book.take(context, logging.LogRecord("shop", logging.INFO, "", 0, "x" * 1_000_000, None, None))
-    assert len(book._said[0][2]) <= LONGEST_TEXT + 1
+    assert len(book._said[0][-1]) <= LONGEST_TEXT + 1
 
 
 def test_no_name_of_a_logger_can_forge_a_line(transactional_db):
@@ -489,11 +489,12 @@ def test_lines_that_cannot_be_made_a_text_harm_no_others(transactional_db, monke
     # Given
     book, ids = LogBook(LogOptions(), lambda: None), new_ids(2)
     contexts = [TaskContext(id, "shop.restock", fence=1) for id in ids]
+    usual = Texts.of
 
-    def text_of_last(said, masks):
-        return text_of(said, masks) if said[0][0] is contexts[1] else 1 / 0
+    def text_of_last(texts, said, attempt, masks):
+        return usual(texts, said, attempt, masks) if said[0][0] is contexts[1] else 1 / 0
 
-    monkeypatch.setattr(module, "text_of", text_of_last)
+    monkeypatch.setattr(Texts, "of", text_of_last)
     # When
     for context in contexts:
         context.report_to(lambda progress: None)
@@ -616,6 +617,36 @@ def test_threads_that_take_the_same_lines_harm_neither_the_attempt_nor_the_write
     # Then
     book.run_once(current())
     assert not book._said
+
+
+def test_lines_that_were_taken_are_stored_although_another_thread_has_forgotten_the_others(transactional_db):
+    # Given
+    book, context = LogBook(LogOptions(), lambda: None), TaskContext(uuid.uuid4(), "shop.restock", fence=1)
+    book._said = Taken()
+    # When
+    for number in range(3):
+        book.say(context, 0.0, logging.INFO, "shop", str(number))
+    book.run_once(current())
+    # Then
+    assert task_logs.lines(current(), context.id) == "1970-01-01 00:00:00.000Z | 1 | INFO | shop - 0\n"
+
+
+def test_each_line_has_its_own_time_level_and_logger(transactional_db):
+    # Given
+    book, context = LogBook(LogOptions(), lambda: None), TaskContext(uuid.uuid4(), "shop.restock", attempt=2, fence=1)
+    logged = [
+        *((0.0, "INFO", "shop"), (0.0004, "INFO", "shop"), (0.0012, "INFO", "shop"), (0.0014, "ERROR", "shop")),
+        *((0.0014, "ERROR", "shop.stock"), (7.0, "ERROR", "shop.stock"), (6.9, "ERROR", "shop.stock")),
+    ]
+    # When
+    for created, level, name in logged:
+        book.say(context, created, logging.getLevelName(level), name, "said")
+    book.run_once(current())
+    # Then
+    assert task_logs.lines(current(), context.id) == "".join(
+        f"1970-01-01 00:00:0{int(created)}.{int(created % 1 * 1000):03d}Z | 2 | {level} | {name} - said\n"
+        for created, level, name in logged
+    )
 
 
 def test_lines_that_are_forgotten_since_the_writer_does_not_come_are_counted(transactional_db, monkeypatch):
