@@ -6,6 +6,8 @@ import zoneinfo
 from collections.abc import Iterator
 from pathlib import Path
 
+from django.utils.timezone import get_default_timezone
+
 from autotask.schedules import zone_data
 
 
@@ -42,5 +44,6 @@ def look_in(*folders: str) -> None:
     """Have zoneinfo look there, as if the process had just begun."""
     zoneinfo.reset_tzpath(to=folders)
     zoneinfo.ZoneInfo.clear_cache()
+    get_default_timezone.cache_clear()
     zone_data._version_in.cache_clear()
     zone_data._in_use.cache_clear()

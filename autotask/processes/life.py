@@ -56,7 +56,10 @@ def ignore_interrupts() -> None:
 
 
 def forget_signals() -> None:
-    """Let signals end a fork of a worker, which would otherwise pass them to the worker or ignore them."""
+    """Let signals end a fork of a worker, which would otherwise pass them to the worker or ignore them.
+
+    Servers do not do that (findings/children_of_servers_ignore_terminate.sh).
+    """
     if threading.current_thread() is threading.main_thread():
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

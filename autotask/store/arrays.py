@@ -12,7 +12,8 @@ from typing import Any
 
 def uuids(values: Iterable[uuid.UUID]) -> str:
     """Return a literal of ``uuid[]``."""
-    return _literal([value.hex for value in values])
+    # As value.hex, in half the time: this runs for each task.
+    return _literal(["%032x" % value.int for value in values])  # noqa: UP031 - format() takes twice as long
 
 
 def maybe_uuids(values: Iterable[uuid.UUID | None]) -> str:
@@ -27,7 +28,8 @@ def numbers(values: Iterable[float]) -> str:
 
 def seconds(values: Iterable[float]) -> str:
     """Return a literal of ``float8[]`` of seconds, to the microsecond: written in half the time, and read in less."""
-    return _literal([f"{int(value * 1e6)}e-6" for value in values])
+    written = [str(int(value * 1e6)) for value in values]
+    return "{" + "e-6,".join(written) + "e-6}" if written else "{}"
 
 
 def flags(values: Iterable[bool]) -> str:

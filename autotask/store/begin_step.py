@@ -12,7 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.store import claims, held, marks, ready
 from autotask.store.prepared import bound_rows_for_caller, rows_for_caller
 from autotask.store.pull import BEHIND, QUICK
-from autotask.task import REMOTE
+from autotask.task import REMOTE, State
 
 #: Bytes of a row, as stored, that are read along with the claim of its step.
 LARGEST_ROW = 1000
@@ -86,7 +86,8 @@ SELECT count(*) FROM started
 """
 
 # Only a step that waits at a gate for its first attempt. It gives up what it has passed so far.
-_WAITS_AT_GATE = f"t.id = %(id)s::uuid AND t.state = 8 AND t.executor <> '{REMOTE}' AND t.attempt = 0 AND t.lost = 0"
+_WAITS_AT_GATE = f"""t.id = %(id)s::uuid AND {held.has_state(State.HELD)}
+    AND t.executor <> '{REMOTE}' AND t.attempt = 0 AND t.lost = 0"""
 PUT_BACK = f"""
 WITH {QUICK},
 let_go AS ({held.taken(f"(SELECT * FROM autotask_task t WHERE {_WAITS_AT_GATE})")}),

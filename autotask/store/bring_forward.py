@@ -7,9 +7,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import arrays, held, marks, ready
 from autotask.store.connection import rows
+from autotask.task import State
+
+_IS_SCHEDULED = held.has_state(State.SCHEDULED)
 
 NOW = f"""
-WITH {held.locked_in_order("t.id = ANY(%(ids)s::uuid[]) AND t.state = 0", "t.state = 0")},
+WITH {held.locked_in_order(f"t.id = ANY(%(ids)s::uuid[]) AND {_IS_SCHEDULED}", _IS_SCHEDULED)},
 come_due AS (
     UPDATE autotask_task t
     SET run_at = clock_timestamp(), state = {marks.DUE_STATE}, ready_at = {marks.DUE_READY_AT},

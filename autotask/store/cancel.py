@@ -13,6 +13,7 @@ from autotask.flow import Flow
 from autotask.store import cancelled, columns, held, marks, model_rows, notify, ready
 from autotask.store.cancelled import Cancelled
 from autotask.store.connection import rows, text
+from autotask.task import State
 
 
 def kept(source: str, **values: str) -> str:
@@ -34,7 +35,7 @@ def kept(source: str, **values: str) -> str:
 # One that is ready or held is taken from that table first: the lock of its row there decides the race with a claim.
 _GONE = f"""
 WITH taken AS ({ready.taken("(SELECT * FROM autotask_task WHERE id = %(id)s AND state = 1)")}),
-let_go AS ({held.taken("(SELECT * FROM autotask_task WHERE id = %(id)s AND state = 8)")}),
+let_go AS ({held.taken(f"(SELECT * FROM autotask_task t WHERE id = %(id)s AND {held.has_state(State.HELD)})")}),
 gone AS (
     DELETE FROM autotask_task
     WHERE id = %(id)s AND (state = 0 OR EXISTS (SELECT FROM taken) OR EXISTS (SELECT FROM let_go)) RETURNING *

@@ -265,13 +265,7 @@ def find_lanes(
     :param sure: lanes that have tasks; these are found without a look at them.
     """
     words = {"known": _known(unknown_names, paused_names, spared), "in_force": pauses.IN_FORCE.format("p")}
-    params = {
-        "queues": [lane.queue for lane in sure],
-        "priorities": [lane.priority for lane in sure],
-        "executors": [lane.executor for lane in sure],
-        "unknown_names": list(unknown_names),
-        "paused_names": list(paused_names),
-    }
+    params = {**_columns(sure), **_names(unknown_names, paused_names)}
     found = prepared_rows(connection, LANES.format(**words), params)
     lanes, suspected = ([Lane(*lane) for *lane, suspect in found if suspect is which] for which in (False, True))
     others = [(kind, name) for name, what, kind, suspect in found if suspect is None and what != _DUE]
@@ -305,13 +299,10 @@ def claim(
     known = _known(unknown_names, paused_names, refused.spared())
     params = {
         "worker_id": worker_id,
-        "queues": [bounded.lane.queue for bounded in lanes],
-        "priorities": [bounded.lane.priority for bounded in lanes],
-        "executors": [bounded.lane.executor for bounded in lanes],
-        "since": [bounded.since for bounded in lanes],
-        "after": [bounded.after for bounded in lanes],
-        "unknown_names": list(unknown_names),
-        "paused_names": list(paused_names),
+        **_columns([bounded.lane for bounded in lanes]),
+        "since": arrays.moments([bounded.since for bounded in lanes]),
+        "after": arrays.uuids([bounded.after for bounded in lanes]),
+        **_names(unknown_names, paused_names),
         "most_bytes": most_bytes,
     }
     size = UNBOUNDED if most_bytes is None else _BOUNDED
@@ -336,6 +327,18 @@ def claim(
     claimed.sort(key=itemgetter(_READY_AT, _ID))
     claimed.sort(key=itemgetter(_PRIORITY), reverse=True)
     return claimed
+
+
+def _columns(lanes: Sequence[Lane]) -> dict[str, str]:
+    return {
+        "queues": arrays.texts([lane.queue for lane in lanes]),
+        "priorities": arrays.numbers([lane.priority for lane in lanes]),
+        "executors": arrays.texts([lane.executor for lane in lanes]),
+    }
+
+
+def _names(unknown: Sequence[str], paused: Sequence[str]) -> dict[str, str]:
+    return {"unknown_names": arrays.texts(unknown), "paused_names": arrays.texts(paused)}
 
 
 def _known(unknown_names: Sequence[str], paused_names: Sequence[str], spared: Sequence[uuid.UUID]) -> str:

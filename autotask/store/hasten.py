@@ -16,7 +16,7 @@ WHERE t.state <> 2 AND NOT {pauses.BARS_TASK}
 """
 
 HASTEN = f"""
-WITH taken AS ({held.taken("(SELECT * FROM autotask_task WHERE id = %(id)s AND state = 8)")}),
+WITH taken AS ({held.taken(f"(SELECT * FROM autotask_task t WHERE id = %(id)s AND {held.has_state(State.HELD)})")}),
 hastened AS (
     UPDATE autotask_task t
     SET state = 1, ready_at = coalesce(t.ready_at, clock_timestamp()), passed = jsonb_array_length(t.flow->'gates')

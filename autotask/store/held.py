@@ -18,6 +18,15 @@ _NAMES = ("gate", "rank", "run_at", "id", "queue", "expires_at", "follows", "res
 #: The order in which tasks pass a gate, of rows *h* of the table.
 ORDER = "h.rank, h.run_at, h.id"
 
+#: Reads the rows that pass a gate before that of a task, *t*.
+# Not by a comparison of rows: before PostgreSQL 18, a scan does not end where this fails, and would read the rest of the gate.
+BEFORE = """
+    SELECT FROM autotask_held h WHERE h.gate = t.gate AND h.rank < -t.priority
+    UNION ALL
+    SELECT FROM autotask_held h WHERE h.gate = t.gate AND h.rank = -t.priority AND h.run_at < t.run_at
+    UNION ALL
+    SELECT FROM autotask_held h WHERE h.gate = t.gate AND h.rank = -t.priority AND h.run_at = t.run_at AND h.id < t.id"""
+
 #: Whether a row of the table, *h*, is that of a task, *t*: by the primary key.
 IS_OF = "(h.gate, h.rank, h.run_at, h.id) = (t.gate, -t.priority, t.run_at, t.id)"
 
@@ -39,6 +48,15 @@ IS_LIVE = "EXISTS (SELECT FROM autotask_task t WHERE t.id = h.id)"
 STATE = f"""CASE WHEN t.state = {State.READY:d} AND NOT EXISTS (SELECT FROM autotask_ready r WHERE {ready.IS_OF})
     OR t.state = {State.HELD:d} AND NOT EXISTS (SELECT FROM autotask_held h WHERE {IS_OF})
     THEN {State.RUNNING:d}::smallint ELSE t.state END"""
+
+
+def has_state(state: State) -> str:
+    """Return the condition that a task ``t``, which is looked up by its id, has a state.
+
+    The plain condition would offer the planner the index of all tasks in this state. After many have come into it, it expects none there
+    until the next ANALYZE, and would read this whole index for each id.
+    """
+    return f"t.state + 0 = {state:d}"
 
 
 def come(source: str) -> str:

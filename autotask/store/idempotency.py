@@ -11,16 +11,17 @@ SELECT fingerprint, task_id FROM autotask_idempotency_key
 WHERE caller = %(caller)s AND key = %(key)s AND until > statement_timestamp()
 """
 
-# Each new key takes away some old ones, so nothing else has to. A transaction that stores the same key at the same moment is
-# waited for; then one of them has no row.
+# Each new key takes away some old ones, so nothing else has to. With IN, the subquery might run once for each row of the table, and
+# give ten more each time (findings/limit_1_claims_the_whole_backlog.sh). A transaction that stores the same key at the same moment
+# is waited for; then one of them has no row.
 KEEP = """
 WITH old AS (
     DELETE FROM autotask_idempotency_key
-    WHERE (caller, key) IN (
-        SELECT caller, key FROM autotask_idempotency_key
+    WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM autotask_idempotency_key
         WHERE until <= statement_timestamp() AND (caller, key) <> (%(caller)s, %(key)s)
         ORDER BY until LIMIT 10 FOR UPDATE SKIP LOCKED
-    )
+    ))
 )
 INSERT INTO autotask_idempotency_key AS known (caller, key, fingerprint, task_id, until)
 VALUES (%(caller)s, %(key)s, %(fingerprint)s, %(task_id)s, statement_timestamp() + %(seconds)s * interval '1 s')

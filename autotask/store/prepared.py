@@ -29,6 +29,9 @@ MOST = 20
 #: Statements of one connection that are counted at most, before counting starts again.
 MOST_COUNTED = 50
 
+#: Runs a prepared statement with arguments that the protocol binds, or returns None.
+_RunBound = Callable[..., list[tuple[Any, ...]] | None]
+
 _PARAMETER = re.compile(r"%\((\w+)\)s::(\w+(?:\[\])?)")
 
 
@@ -110,11 +113,11 @@ def prepared_rows(
 ) -> list[tuple[Any, ...]]:
     """Run one statement and return its rows; on a worker's own connection it is prepared if it comes often.
 
+    The driver binds the arguments if it can, and if none is a list: arrays are quicker as literals, see :mod:`autotask.store.arrays`.
+
     :param sql: each parameter has the form ``%(name)s::type``; with parameters, any other per cent sign is doubled.
     """
-    if not keeps_session(connection):
-        return rows(connection, sql, params)
-    return _run(_of_worker(connection), connection, sql, params)
+    return _worker_rows(connection, sql, params, bound.run_loaded)
 
 
 def prepared_ahead(connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any]) -> Ahead | None:
@@ -167,10 +170,16 @@ def bound_rows_for_caller(
 
 def bare_rows(connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Do what :func:`prepared_rows` does, quicker; see :func:`bare_rows_for_caller`."""
+    return _worker_rows(connection, sql, params, bound.run)
+
+
+def _worker_rows(
+    connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any] | None, run_bound: _RunBound
+) -> list[tuple[Any, ...]]:
     if not keeps_session(connection):
         return rows(connection, sql, params)
     with Waiting(connection):
-        return _run(_of_worker(connection), connection, sql, params, bound.run)
+        return _run(_of_worker(connection), connection, sql, params, run_bound)
 
 
 def _of_worker(connection: BaseDatabaseWrapper) -> _Statements:
@@ -197,7 +206,7 @@ def _run(
     connection: BaseDatabaseWrapper,
     sql: str,
     params: Mapping[str, Any] | None,
-    run_bound: Callable[..., list[tuple[Any, ...]] | None] | None = None,
+    run_bound: _RunBound | None = None,
 ) -> list[tuple[Any, ...]]:
     call = statements.call(connection, sql)
     try:

@@ -9,6 +9,7 @@ from autotask.store.connection import rows
 from autotask.store.gates import UNTIL_NEXT
 from autotask.store.isolation import Refusals
 from autotask.store.prepared import prepared_rows
+from autotask.task import State
 
 # statement_timestamp() and not clock_timestamp(), which is volatile: the index condition would become a filter, and the
 # scan would walk all future rows.
@@ -47,7 +48,8 @@ SELECT (SELECT count(*) FROM promoted),
 
 PROMOTE_THESE = f"""
 WITH due AS MATERIALIZED (
-    SELECT id FROM autotask_task WHERE id = ANY(%(id)s::uuid[]) AND state = 0 ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+    SELECT id FROM autotask_task t WHERE id = ANY(%(id)s::uuid[]) AND {held.has_state(State.SCHEDULED)}
+    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 ),
 promoted AS ({_UPDATE} RETURNING {held.RETURNING}),
 come AS ({ready.come("promoted")}),

@@ -213,10 +213,11 @@ SEEN = f"""
 UNION ALL {ENDED} WHERE id = %(id)s
 """
 
-# All in one snapshot, so that the task and its attempts fit together.
+# All in one snapshot, so that the task and its attempts fit together. The planner does not know that a task is in one claim at most:
+# without LIMIT, PostgreSQL 14 expects many rows, and compiles the statement, which takes seconds.
 HISTORY = f"""
 SELECT coalesce(live.payload, ended.payload), {_ATTEMPT}, found.*
-FROM ({TASK}) AS found
+FROM ({TASK} LIMIT 1) AS found
 LEFT JOIN autotask_task live ON live.id = %(id)s
 LEFT JOIN autotask_result ended ON ended.id = %(id)s
 LEFT JOIN autotask_attempt a ON a.task_id = %(id)s

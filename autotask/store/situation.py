@@ -164,9 +164,7 @@ CASE WHEN live.state = 1 THEN (SELECT count(*) FROM (
 ) AS first) ELSE 0 END"""
 
 _PLACE = f"""
-CASE WHEN live.state = 8 THEN (SELECT count(*) FROM (
-    SELECT FROM autotask_held h
-    WHERE h.gate = live.gate AND (h.rank, h.run_at, h.id) < (-live.priority, live.run_at, live.id)
+CASE WHEN live.state = 8 THEN (SELECT count(*) FROM ({held.BEFORE.replace("t.", "live.")}
     LIMIT {COUNTED + 1}
 ) AS first) ELSE 0 END"""
 
@@ -214,7 +212,8 @@ CASE WHEN live.executor = 'background' THEN (
 ) END"""
 
 # The planner does not know that a task is in one claim at most. Without LIMIT, it would expect every part for many rows, and with
-# jit compile the statement, which takes seconds.
+# jit compile the statement, which takes seconds. The second LIMIT is of the claim alone: to find the first of many rows, the planner of
+# PostgreSQL 14 would rather begin to read the ready table than look into its index.
 SITUATION = f"""
 WITH found AS MATERIALIZED (
     {read.LIVE} WHERE id = %(id)s UNION ALL {read.WITHOUT_VALUE} WHERE id = %(id)s
@@ -226,10 +225,10 @@ live AS MATERIALIZED (
            CASE WHEN t.xmax <> '0'::xid THEN t.xmax ELSE coalesce(y.xmax, h.xmax, t.xmax) END AS locked_by,
            t.state <> 0 AND r.id IS NULL AND y.id IS NULL AND h.id IS NULL AS misplaced
     FROM autotask_task t
-    LEFT JOIN autotask_running r ON r.id = t.id
+    LEFT JOIN LATERAL (SELECT r.id, r.at FROM autotask_running r WHERE r.id = t.id LIMIT 1) AS r ON true
     LEFT JOIN autotask_ready y ON {ready.IS_OF.replace("r.", "y.")}
     LEFT JOIN autotask_held h ON {held.IS_OF}
-    WHERE t.id = %(id)s LIMIT 1
+    WHERE t.id = %(id)s
 ),
 lately AS MATERIALIZED (
     SELECT name, worker_id, started_at, ended_at FROM (

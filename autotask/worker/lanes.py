@@ -69,7 +69,9 @@ class Lanes:
 
         :param full: whether its limit may have ended it before it came to its last lanes.
         """
-        lasts = {Lane(task.queue, task.priority, self._executor): task for task in tasks}
+        # By tuples, which are made in a tenth of the time of lanes: this runs for each task.
+        last_of = {(task.queue, task.priority): task for task in tasks}
+        lasts = {Lane(queue, priority, self._executor): task for (queue, priority), task in last_of.items()}
         if full:
             self.sure = tuple(lasts)
             for each in takewhile(lambda each: each.lane not in lasts, reversed(self._asked)):

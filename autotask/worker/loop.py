@@ -169,7 +169,10 @@ class Loop:
     def _pause(self, look: Prospect, due: float | None) -> None:
         if look is Prospect.NO_ROOM:
             self._sleep_until_room(due)
-        elif look in (Prospect.LOCKED, Prospect.TURN):
+        elif look is Prospect.TURN:
+            # Whatever word has come, it says no more than that there is work.
+            self.wakeup.sleep(self.claimer.idle.while_locked())
+        elif look is Prospect.LOCKED:
             self.sleep(self.claimer.idle.while_locked())
         elif self.options.burst and not self.held and not self.news.has_word():
             # In this order: a task that has ended may have let others become ready, which was said before.

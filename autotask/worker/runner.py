@@ -66,7 +66,7 @@ class Runner:
     def run(self, task: ClaimedTask, attempt: Place) -> None:
         """Run a task in this thread of a pool."""
         try:
-            ended = self._not_begun(task)
+            ended = self._not_begun(task, attempt.began)
             if ended is None:
                 ended = execution.execute(task, self._is_cancelled, self._reporter, attempt)
             if task.reply:
@@ -82,7 +82,7 @@ class Runner:
     async def run_coroutine(self, task: ClaimedTask, place: CoroutinePlace[ClaimedTask]) -> None:
         """Run a task on this event loop."""
         try:
-            ended = self._not_begun(task) or await self._without_its_thread(task)
+            ended = self._not_begun(task, time.monotonic()) or await self._without_its_thread(task)
             if ended is None:
                 ended = await coroutine.execute(task, self._is_cancelled, self._reporter, place)
         except NoThread as error:
@@ -115,7 +115,7 @@ class Runner:
 
     def job(self, task: ClaimedTask) -> Job | None:
         """Return the job to send; None if the task must not begin."""
-        if (ended := self._not_begun(task)) is not None:
+        if (ended := self._not_begun(task, time.monotonic())) is not None:
             self._put(task, ended)
             return None
         return job.make(task)
@@ -156,11 +156,11 @@ class Runner:
 
     # --- for all ----------------------------------------------------------------------------------------------------
 
-    def _not_begun(self, task: ClaimedTask) -> Outcome | Released | None:
+    def _not_begun(self, task: ClaimedTask, now: float) -> Outcome | Released | None:
         """Return the outcome of a claimed task that must not begin; None if it may."""
         if self._held.cancelled and self._is_cancelled(task):
             return steps.cancelled(task)
-        return None if self._registration.is_fresh() else Released(task)
+        return None if now < self._registration.fresh_until else Released(task)
 
     async def _without_its_thread(self, task: ClaimedTask) -> Released | None:
         """Return the release of a coroutine if there is no thread from which it could use the database."""

@@ -20,10 +20,7 @@ LONGEST = 0.25
 _TURN = struct.Struct("=8sd")
 _NOBODY = bytes(8)
 
-#: The place of the note that there is no backlog: then each claim is small, whatever it asks for.
-_CALM = TURNS * _TURN.size
-
-MEMORY = Shared(_CALM + 1)
+MEMORY = Shared(TURNS * _TURN.size)
 
 
 class Turns:
@@ -47,10 +44,10 @@ class Turns:
 
         :param tasks: how many tasks it asks for.
         """
-        if tasks < LARGE or self._memory[_CALM]:
+        if tasks < LARGE:
             return True
         now = time.monotonic()
-        for place in range(0, _CALM, _TURN.size):
+        for place in range(0, len(self._memory), _TURN.size):
             who, since = _TURN.unpack_from(self._memory, place)
             if who == _NOBODY or not 0 <= now - since < LONGEST:
                 _TURN.pack_into(self._memory, place, self._me, now)
@@ -58,15 +55,8 @@ class Turns:
                 return True
         return False
 
-    def end(self, claimed: int) -> None:
-        """Leave the turn to others, if there is one.
-
-        :param claimed: how many tasks the claim has taken.
-        """
+    def end(self) -> None:
+        """Leave the turn to others, if there is one."""
         place, self._mine = self._mine, None
-        if claimed >= LARGE:
-            self._memory[_CALM] = False
-        elif place is not None:
-            self._memory[_CALM] = True
         if place is not None and _TURN.unpack_from(self._memory, place)[0] == self._me:
             _TURN.pack_into(self._memory, place, _NOBODY, 0.0)

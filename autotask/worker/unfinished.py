@@ -42,12 +42,10 @@ class Unfinished:
 
 def _by_claim(tasks: Sequence[ClaimedTask]) -> dict[int, set[int]]:
     bits = claims.PLACE_BITS
-    found: dict[int, set[int]] = {}
-    for task in tasks:
-        fence = task.fence
-        number = fence >> bits
-        if number in found:
-            found[number].add(fence)
-        else:
-            found[number] = {fence}
+    fences = {task.fence for task in tasks}
+    found: dict[int, set[int]] = {number: set() for number in {fence >> bits for fence in fences}}
+    if len(found) == 1:  # as often, and in half the time
+        return dict.fromkeys(found, fences)
+    for fence in fences:
+        found[fence >> bits].add(fence)
     return found

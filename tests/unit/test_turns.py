@@ -35,7 +35,7 @@ def test_only_some_make_large_claims_at_a_time(workers, clock):
     assert not last.begin(LARGE)
 
     # When, then
-    first[1].end(LARGE)
+    first[1].end()
     assert last.begin(LARGE)
     assert not first[1].begin(LARGE)
 
@@ -44,22 +44,8 @@ def test_a_small_claim_needs_no_turn(workers, clock):
     *first, last = workers
     assert all(each.begin(LARGE) for each in first)
     assert last.begin(LARGE - 1)
-    last.end(LARGE - 1)
+    last.end()
     assert not last.begin(LARGE)
-
-
-def test_while_claims_find_few_tasks_none_needs_a_turn(workers, clock):
-    # Given
-    *first, last = workers
-    assert all(each.begin(LARGE) for each in first)
-    first[0].end(LARGE)
-    assert first[0].begin(LARGE)
-    first[0].end(LARGE - 1)
-
-    # When, then
-    assert all(each.begin(LARGE) for each in workers)
-    last.end(LARGE)
-    assert [each.begin(LARGE) for each in workers] == [True] + [False] * TURNS
 
 
 def test_the_turn_of_a_worker_that_is_paused_goes_to_another_which_it_does_not_end(workers, clock):
@@ -73,7 +59,7 @@ def test_the_turn_of_a_worker_that_is_paused_goes_to_another_which_it_does_not_e
     clock.now += 0.2 * LONGEST
     assert last.begin(LARGE)
     assert all(each.begin(LARGE) for each in first[1:])
-    first[0].end(LARGE)
+    first[0].end()
 
     # Then
     assert not first[0].begin(LARGE)

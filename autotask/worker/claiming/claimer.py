@@ -213,7 +213,10 @@ class Claimer:
             # A few tasks are claimed at once: only a backlog is worth a turn.
             if lanes.sure and not self.claims.turns.begin(min(room, LARGEST_CLAIM)):
                 return Prospect.TURN
-            claimed = self._claim(self.threads, connection, room, unbounded=False)
+            try:
+                claimed = self._claim(self.threads, connection, room, unbounded=False)
+            finally:
+                self.claims.turns.end()
         self.hopeful = True
         if claimed < room or time.monotonic() >= look_at:
             self.look(connection, room)

@@ -24,7 +24,7 @@ class Claims:
     :param unknown_tasks: the tasks that are left for newer workers.
     :ivar paused: what is paused, as the last look has found it.
     :ivar bounds: the lower bounds of lanes, which other workers may share.
-    :ivar turns: the turns at making large claims, as well; that of this worker ends with its claim.
+    :ivar turns: the turns at making large claims, as well.
     """
 
     def __init__(self, registration: Registration, unknown_tasks: UnknownTasks, paused: Paused) -> None:
@@ -50,23 +50,18 @@ class Claims:
         most_bytes: int | None = None,
     ) -> list[ClaimedTask]:
         """Claim tasks; see :func:`autotask.store.claim.claim`."""
-        claimed: list[ClaimedTask] = []
-        try:
-            claimed = claim.claim(
-                connection,
-                self._registration.id,
-                lanes,
-                per_lane=per_lane,
-                limit=limit,
-                which=which,
-                most_bytes=most_bytes,
-                unknown_names=self._unknown_tasks.names(),
-                paused_names=self.paused.names,
-                refused=self._refused,
-            )
-        finally:
-            self.turns.end(len(claimed))
-        return claimed
+        return claim.claim(
+            connection,
+            self._registration.id,
+            lanes,
+            per_lane=per_lane,
+            limit=limit,
+            which=which,
+            most_bytes=most_bytes,
+            unknown_names=self._unknown_tasks.names(),
+            paused_names=self.paused.names,
+            refused=self._refused,
+        )
 
     def follow(
         self, connection: BaseDatabaseWrapper, wanted: Sequence[Wanted], queues: Sequence[str]

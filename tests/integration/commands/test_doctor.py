@@ -96,8 +96,6 @@ def test_the_doctor_tells_which_rules_of_time_zones_are_used_and_that_newer_ones
     old = zones.write(tmp_path / "old", "9998a", Europe__Atlantis="<+01>-1", Europe__Berlin="CET-1")
     new = zones.write(tmp_path / "new", "9999a", Europe__Atlantis="<+02>-2", Europe__Berlin="CET-1")
     with zones.looked_for_in(old, new):
-        get_default_timezone.cache_clear()
-
         # When
         text = problems()["zones"]
 
@@ -105,7 +103,6 @@ def test_the_doctor_tells_which_rules_of_time_zones_are_used_and_that_newer_ones
         assert re.search(rf"9998a of {old}; Europe/Atlantis has other rules in 9999a of {new}, from \d{{4}}-", text)
         assert f"Start everything with PYTHONTZPATH={new}." in text
     with zones.looked_for_in(new, old):
-        get_default_timezone.cache_clear()
         assert diagnosis()[1]["zones"][:2] == ("ok", f"9999a of {new}")
 
 
@@ -137,13 +134,11 @@ def no_zones(monkeypatch):
     """No data of time zones, as in an image of Alpine Linux."""
     monkeypatch.setitem(sys.modules, "tzdata", None)
     zone_data._imported.cache_clear()
-    get_default_timezone.cache_clear()
     with zones.looked_for_in():
         zones.look_in()
         yield
     monkeypatch.undo()
     zone_data._imported.cache_clear()
-    get_default_timezone.cache_clear()
 
 
 def test_a_worker_starts_where_there_is_no_data_of_time_zones_and_the_doctor_says_so(no_zones):

@@ -12,6 +12,8 @@ import pytest
 from autotask import lines, on_end
 from autotask.flow import Flow
 from autotask.store import (
+    begin_step,
+    bring_forward,
     cancel,
     claim,
     enqueue,
@@ -23,6 +25,8 @@ from autotask.store import (
     gates,
     gates_read,
     gauges,
+    hasten,
+    held,
     many,
     notices,
     paused_tasks,
@@ -478,6 +482,15 @@ def test_a_task_is_explained_from_indexes(crowded):
     assert_not_compiled(plans)
 
 
+def test_the_place_of_the_first_task_at_a_gate_is_counted_without_reading_those_behind_it(crowded):
+    first = f"SELECT id FROM autotask_held h WHERE gate = %(gate)s ORDER BY {held.ORDER} LIMIT 1"
+    place = f"SELECT count(*) FROM autotask_task t CROSS JOIN LATERAL ({held.BEFORE}) AS before WHERE t.id = ({first})"
+    with explained(current()) as plans:
+        found = rows(current(), place, {"gate": SATURATED.key})
+    assert found == [(0,)]
+    assert_cheap(plans, index="autotask_held_pkey", buffers=40)
+
+
 #: What a worker does again and again.
 REPEATED = {
     name: act
@@ -490,6 +503,39 @@ REPEATED = {
 def test_a_prepared_act_reads_little(crowded, generic, act):
     # Without statistics a generic plan may read dead entries by a bitmap, which does not clear them away.
     cost(dataclasses.replace(act, buffers=act.buffers + 500), crowded)
+
+
+#: Looks up tasks of one state by their ids.
+BY_ID = {
+    "cancel": lambda id: cancel.cancel(current(), id),
+    "hasten": lambda id: hasten.hasten(current(), id),
+    "make due": lambda id: bring_forward.make_due(current(), [id]),
+    "promote these": lambda id: rows(current(), promote.PROMOTE_THESE, {"id": [id]}),
+    "put back": lambda id: begin_step.put_back(current(), id, 9.0),
+}
+
+
+@pytest.fixture
+def unexpected():
+    """Very many tasks that are scheduled, and as many at a gate, of which the planner has learned nothing; return one of each."""
+    with crowd.own_schema():
+        (ready,) = put()
+        crowd.multiply("autotask_task", ready, 1000)
+        crowd.analyze()
+        (scheduled,) = put(delay=crowd.DAY)
+        crowd.multiply("autotask_task", scheduled, 5000, run_at="t.run_at + n * interval '1 s'")
+        (waiting,) = enqueue.insert_flowing(current(), [new_task()._replace(flow=Flow((SATURATED,)))])
+        crowd.multiply("autotask_task", waiting, 5000)
+        yield scheduled, waiting
+
+
+@pytest.mark.parametrize("act", BY_ID.values(), ids=BY_ID)
+def test_a_task_is_looked_up_by_its_id_however_many_others_have_come_into_its_state(unexpected, act):
+    for id in unexpected:
+        with explained(current()) as plans:
+            act(id)
+        assert sum(plan.buffers for plan in plans) <= 80, plans
+        assert not {"autotask_due", "autotask_at_gate"} & {index for plan in plans for index in plan.indexes}, plans
 
 
 @pytest.mark.parametrize("crowded", ["fresh statistics"], indirect=True)
