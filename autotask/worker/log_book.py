@@ -9,7 +9,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection
 from itertools import groupby, repeat, starmap
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -42,6 +42,9 @@ MOST_REMEMBERED = 2_000
 #: Seconds between two looks for lines that are too old, and between two pieces of them.
 PRUNE_EVERY = 600.0
 PAUSE = 0.05
+
+#: The seconds from 1970 until then.
+YEAR_10000 = 253_402_300_800
 
 #: Returns the attempt of a line, or its context.
 _ATTEMPT = itemgetter(0)
@@ -133,7 +136,7 @@ class LogBook:
         message = record.getMessage()
         if record.exc_info or record.stack_info or "task_name" in record.__dict__:
             message = whole(record, message)
-        self.say(context, record.created, record.levelno, record.name, message)
+        self.say(context, _moment_of(record), record.levelno, str(record.name), message)
 
     def say(self, context: TaskContext, created: float, level: int, logger: str, message: str) -> None:
         """Take a line of that attempt that is no more than its message. Tasks wait for each line."""
@@ -304,7 +307,13 @@ OVER = _Over()
 def _line_of(attempt: Attempt, record: logging.LogRecord) -> Line:
     """Return the current text of a record, as much of it as is stored: its arguments may change later."""
     message = whole(record, record.getMessage())[: LONGEST_TEXT + 1]
-    return Line(attempt, record.created, record.levelname, record.name, message)
+    return Line(attempt, _moment_of(record), str(record.levelname), str(record.name), message)
+
+
+def _moment_of(record: logging.LogRecord) -> float:
+    """Return when a record was logged; now, if the maker of the record has put something there that no calendar has."""
+    created: Any = record.created
+    return created if isinstance(created, int | float) and 0 <= created < YEAR_10000 else time.time()
 
 
 def _attempt_of(key: TaskContext | Attempt) -> Attempt:

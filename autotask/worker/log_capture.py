@@ -106,16 +106,16 @@ class CaptureOthers(logging.Handler):
     # Without the lock of all handlers: tasks do not wait for each other.
     def handle(self, record: logging.LogRecord) -> bool:
         """Keep a line; those of tasks have passed :class:`Capture`, even where they do not propagate to here."""
-        if (name := record.name).startswith(LOGGER) and f"{name}.".startswith(PREFIX):
-            return True
-        if (running := _running(None)) is not None and running.fence is not None:
-            try:
+        try:
+            if (name := record.name).startswith(LOGGER) and f"{name}.".startswith(PREFIX):
+                return True
+            if (running := _running(None)) is not None and running.fence is not None:
                 self._take(running, record)
                 if type(record) is light_records.LightRecord and name not in self._known:
                     self._known.add(name)
                     short_way.give(name, record.levelno, self._say)
-            except Exception:
-                self.handleError(record)
+        except Exception:
+            self.handleError(record)
         return True
 
 

@@ -1,6 +1,7 @@
 """The lines that tasks log, kept in the database."""
 
 import asyncio
+import contextvars
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ from collections import deque
 import pytest
 from django.db import DatabaseError, transaction
 
+from autotask.context import enter
 from autotask.exceptions import InvalidOption, InvalidOptionType
 from autotask.handle import TaskHandle
 from autotask.setting_types import LogOptions
@@ -508,6 +510,55 @@ def test_lines_that_cannot_be_made_a_text_harm_no_others(transactional_db, monke
     book.say(contexts[0], 1.0, logging.INFO, "shop", "later")
     book.run_once(current())
     assert task_logs.lines(current(), ids[0]).endswith(" - later\n")
+
+
+@pytest.mark.parametrize("created", [None, "yesterday", float("nan"), 1.8e18, -1e300])
+@pytest.mark.parametrize("where", ["in the attempt", "elsewhere"])
+def test_a_record_whose_time_is_none_loses_no_line(transactional_db, created, where):
+    # Given
+    book, contexts = LogBook(LogOptions(), lambda: None), [TaskContext(id, "x", fence=1) for id in new_ids(2)]
+    records = [logging.LogRecord("shop", logging.INFO, "", 0, str(number), None, None) for number in range(3)]
+    records[1].created = created
+    # When
+    for context in contexts:
+        context.report_to(lambda progress: None)
+        book.say(context, time.time(), logging.INFO, "shop", "said")
+    for record in records:
+        if where == "in the attempt":
+            book.take(contexts[0], record)
+        else:
+            book.take_stray((contexts[0].id, 1), record)
+    for context in contexts:
+        context.close()
+    book.run_once(current())
+    # Then
+    lines = [task_logs.lines(current(), context.id).splitlines() for context in contexts]
+    said = [sorted(line.partition(" - ")[2] for line in each) for each in lines]
+    assert said == [["0", "1", "2", "said"], ["said"]]
+
+
+def test_a_record_without_a_logger_harms_neither_the_task_nor_its_lines(transactional_db, monkeypatch):
+    # Given
+    book, context = LogBook(LogOptions(), lambda: None), TaskContext(uuid.uuid4(), "x", fence=1)
+    context.report_to(lambda progress: None)
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    log_capture.start(book)
+    nameless = logging.makeLogRecord({"msg": "nameless", "levelno": logging.INFO, "levelname": "INFO"})
+
+    def act() -> None:
+        enter(context)
+        shop.info("before")
+        for logger in (shop, context.logger.logger):
+            logger.handle(nameless)
+        shop.info("after")
+
+    # When
+    contextvars.copy_context().run(act)
+    context.close()
+    book.run_once(current())
+    # Then
+    said = [line.partition(" - ")[2] for line in task_logs.lines(current(), context.id).splitlines()]
+    assert [each for each in said if each != "nameless"] == ["before", "after"]
 
 
 def test_no_line_is_lost_that_a_thread_logs_while_its_attempt_ends(transactional_db):
