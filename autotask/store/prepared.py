@@ -178,8 +178,12 @@ def _worker_rows(
 ) -> list[tuple[Any, ...]]:
     if not keeps_session(connection):
         return rows(connection, sql, params)
-    with Waiting(connection):
-        return _run(_of_worker(connection), connection, sql, params, run_bound)
+
+    def run_watched(*args: Any) -> list[tuple[Any, ...]] | None:
+        with Waiting(connection):  # Its cursors note that themselves, and reset it.
+            return run_bound(*args)
+
+    return _run(_of_worker(connection), connection, sql, params, run_watched)
 
 
 def _of_worker(connection: BaseDatabaseWrapper) -> _Statements:

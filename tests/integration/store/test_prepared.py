@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 import uuid
 from zoneinfo import ZoneInfo
 
@@ -21,6 +22,7 @@ from autotask.store.prepared import (
     prepared_rows,
     rows_for_caller,
 )
+from tests.helpers import wait_until
 from tests.integration.store.shapes import new_task, put, sign_on
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -224,6 +226,29 @@ def ask_often(caller):
 def test_a_caller_may_have_what_comes_often_prepared(caller):
     ask_often(caller)
     assert len(names(caller)) == 1
+
+
+@pytest.mark.parametrize("run", [prepared_rows, bare_rows])
+def test_the_watch_sees_each_statement_that_waits(caller, run):
+    ask, params, seen = "SELECT pg_advisory_lock(%(number)s::bigint)::text", {"number": 7}, []
+    with contextlib.closing(dedicated("tests", lock_timeout=60)) as own:
+        [(pid,)] = rows(own.wrapper, "SELECT pg_backend_pid()")
+        waits = f"SELECT FROM pg_locks WHERE pid = {pid} AND NOT granted"
+        for _ in range(prepared.OFTEN + 1):
+            # Given a statement that waits for a lock
+            execute(caller, "SELECT pg_advisory_lock(7)")
+            asking = threading.Thread(target=run, args=(own.wrapper, ask, params))
+            asking.start()
+            wait_until(lambda: rows(caller, waits), what="a statement that waits")
+
+            # When
+            seen.append(own.asked_at is not None)
+
+            # Then
+            execute(caller, "SELECT pg_advisory_unlock(7)")
+            asking.join()
+            rows(own.wrapper, "SELECT pg_advisory_unlock(7)")
+        assert seen == [True] * (prepared.OFTEN + 1) and own.asked_at is None
 
 
 def test_a_caller_whose_connection_is_opened_anew_begins_anew(caller):
