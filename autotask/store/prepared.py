@@ -63,12 +63,20 @@ class _Statements:
 
     def _prepare(self, connection: BaseDatabaseWrapper, sql: str) -> str:
         if len(self._calls) >= MOST:
-            execute(connection, f"DEALLOCATE {_name(self._calls.popitem(last=False)[1])}")
+            self._drop(connection, _name(self._calls.popitem(last=False)[1]))
         self._made += 1
         body, types, arguments = _parts(sql)
         execute(connection, f"PREPARE autotask_{self._made}{types} AS {body}")
         self._calls[sql] = f"EXECUTE autotask_{self._made}{arguments}"
         return self._calls[sql]
+
+    def _drop(self, connection: BaseDatabaseWrapper, name: str) -> None:
+        try:
+            execute(connection, f"DEALLOCATE {name}")
+        except DatabaseError as error:
+            if sqlstate(error) not in _OUTDATED or not is_alone(connection):
+                raise
+            self.forget()
 
     def forget(self) -> None:
         """Begin again, with other names: the statements may still be there."""

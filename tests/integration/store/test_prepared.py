@@ -275,6 +275,21 @@ def test_what_a_caller_has_prepared_may_be_discarded(caller):
     assert len(names(caller)) == 1
 
 
+def test_what_a_caller_has_discarded_need_not_make_room_for_others(caller):
+    # Given a caller that has prepared as much as may be
+    for number in range(prepared.MOST):
+        for _ in range(prepared.OFTEN):
+            rows_for_caller(caller, f"SELECT {number}")
+
+    # When
+    execute(caller, "DISCARD ALL")
+
+    # Then
+    for _ in range(prepared.OFTEN + 1):
+        assert rows_for_caller(caller, "SELECT 'one more'") == [("one more",)]
+    assert len(names(caller)) == 1
+
+
 def test_what_a_caller_has_prepared_may_change_its_columns(caller):
     # Given
     execute(caller, "CREATE TABLE changing (number int)")
