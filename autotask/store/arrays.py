@@ -42,9 +42,12 @@ def maybe_numbers(values: Iterable[float | None]) -> str:
     return _literal(["NULL" if value is None else repr(value) for value in values])
 
 
-def moments(values: Iterable[datetime | None]) -> str:
-    """Return a literal of ``timestamptz[]``; the moments are aware."""
-    return _literal(["NULL" if value is None else value.isoformat() for value in values])
+def moments(values: Iterable[datetime | None], *, none: str = "NULL") -> str:
+    """Return a literal of ``timestamptz[]``; the moments are aware.
+
+    :param none: what stands for None.
+    """
+    return _literal([none if value is None else value.isoformat() for value in values])
 
 
 def texts(values: Iterable[str | None]) -> str:

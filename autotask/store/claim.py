@@ -166,7 +166,7 @@ picked AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT r.ctid AS address{size} FROM autotask_ready r
         WHERE r.queue = lane.queue AND r.priority = lane.priority AND r.executor = lane.executor
-          AND (r.ready_at, r.id) > (coalesce(lane.since, '-infinity'), lane.after) AND {which} AND {known}
+          AND (r.ready_at, r.id) > (lane.since, lane.after) AND {which} AND {known}
         ORDER BY r.ready_at LIMIT {per_lane}
         FOR UPDATE SKIP LOCKED
     ) AS chosen
@@ -300,7 +300,8 @@ def claim(
     params = {
         "worker_id": worker_id,
         **_columns([bounded.lane for bounded in lanes]),
-        "since": arrays.moments([bounded.since for bounded in lanes]),
+        # Not NULL, which is a text to a session with array_nulls = off, and a worker cannot set up those of a pooler.
+        "since": arrays.moments([bounded.since for bounded in lanes], none="-infinity"),
         "after": arrays.uuids([bounded.after for bounded in lanes]),
         **_names(unknown_names, paused_names),
         "most_bytes": most_bytes,

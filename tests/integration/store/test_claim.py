@@ -184,6 +184,23 @@ def test_a_lower_bound_hides_one_task_of_several_that_became_ready_at_its_moment
     assert [task.id for task in at_noon] == [first, third]
 
 
+def test_lanes_without_a_bound_are_searched_also_where_null_in_an_array_is_a_text():
+    # Given a session that a pooler shares, which workers cannot set up
+    ids = [*put(), *put(queue="mail")]
+    worker = sign_on()
+    lanes = [BoundedLane(Lane("default", 0), None), BoundedLane(Lane("mail", 0), now() - timedelta(minutes=1))]
+    execute(current(), "SET array_nulls = off")
+
+    # When
+    try:
+        claimed = claim.claim(current(), worker, lanes, per_lane=9, limit=9)
+    finally:
+        execute(current(), "RESET array_nulls")
+
+    # Then
+    assert [task.id for task in claimed] == ids
+
+
 def test_lanes_that_are_empty_or_unknown_are_no_error():
     worker = sign_on()
     put()
