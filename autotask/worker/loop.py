@@ -170,8 +170,9 @@ class Loop:
         if look is Prospect.NO_ROOM:
             self._sleep_until_room(due)
         elif look is Prospect.TURN:
-            # Whatever word has come, it says no more than that there is work.
-            self.wakeup.sleep(self.claimer.idle.while_locked())
+            # Whatever word has come, it says no more than that there is work, unless it brings a task.
+            if not self.wakeup.handed:
+                self.wakeup.sleep(self.claimer.idle.while_locked())
         elif look is Prospect.LOCKED:
             self.sleep(self.claimer.idle.while_locked())
         elif self.options.burst and not self.held and not self.news.has_word():

@@ -213,10 +213,7 @@ class Claimer:
             # A few tasks are claimed at once: only a backlog is worth a turn.
             if lanes.sure and not self.claims.turns.begin(min(room, LARGEST_CLAIM)):
                 return Prospect.TURN
-            try:
-                claimed = self._claim(self.threads, connection, room, unbounded=False)
-            finally:
-                self.claims.turns.end()
+            claimed = self._claim(self.threads, connection, room, unbounded=False)
         self.hopeful = True
         if claimed < room or time.monotonic() >= look_at:
             self.look(connection, room)
@@ -238,9 +235,12 @@ class Claimer:
         return Prospect.LOCKED if intake.has_work() else Prospect.NOTHING
 
     def _claim(self, intake: Intake, connection: BaseDatabaseWrapper, room: int, *, unbounded: bool) -> int:
-        if intake.has_work():
-            self.placement.recorder.get_ready()  # while this worker waits for the claim
-        claimed = intake.claim(connection, room, self.burden.most_claimed(room), unbounded=unbounded)
+        try:
+            if intake.has_work():
+                self.placement.recorder.get_ready()  # while this worker waits for the claim
+            claimed = intake.claim(connection, room, self.burden.most_claimed(room), unbounded=unbounded)
+        finally:
+            self.claims.turns.end()  # Others need not wait until the tasks have their places and followers.
         if intake is self.threads and any(task.flow for task in claimed):
             self._place_in_slots(connection, claimed, more=len(claimed) == room)
         elif claimed:

@@ -8,10 +8,12 @@ from autotask.store.claim import Lane
 from autotask.store.connection import current
 from autotask.worker import turns as turns_module
 from autotask.worker.claiming.claimer import Prospect
+from autotask.worker.claiming.placement import Placement
 from autotask.worker.idle import LOCKED_SLEEP
 from autotask.worker.options import WorkerOptions
 from autotask.worker.turns import LARGE, MEMORY, TURNS, Turns
 from autotask.worker.worker import Worker
+from tests.integration.store.shapes import put
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -55,3 +57,36 @@ def test_a_worker_that_rests_and_has_a_word_waits_asleep_for_its_turn(worker, mo
     # Then
     assert slept == [LOCKED_SLEEP]
     assert worker.loop.news.has_word()
+
+
+def test_a_worker_leaves_its_turn_to_others_before_it_places_what_it_has_claimed(worker, monkeypatch):
+    # Given
+    monkeypatch.setattr(turns_module, "LARGE", 1)
+    memory, free = MEMORY.new(), []
+    worker.claimer.claims.turns = Turns(memory)
+    worker.registration.sign_on(current())
+    put(3)
+
+    def place(placement, claimed, pool):
+        free.append((len(claimed), [Turns(memory).begin(LARGE) for _ in range(TURNS)]))
+
+    monkeypatch.setattr(Placement, "place", place)
+
+    # When
+    worker.claimer.take(current())
+
+    # Then
+    assert free == [(3, [True] * TURNS)]
+
+
+def test_a_worker_to_which_a_task_was_handed_does_not_sleep_until_its_turn(worker, monkeypatch):
+    # Given
+    slept = []
+    monkeypatch.setattr(worker.wakeup, "sleep", lambda seconds, listener=None: slept.append(seconds))
+    worker.wakeup.handed.append(b"a task")
+
+    # When
+    worker.loop._pause(Prospect.TURN, None)
+
+    # Then
+    assert slept == []
