@@ -54,8 +54,9 @@ class Registration:
 
     def sign_on(self, connection: BaseDatabaseWrapper) -> None:
         """Enter the register."""
+        now = time.monotonic()  # before the statement, as for a beat
         workers.sign_on(connection, self.identity, settings.LEASE)
-        self._note_beat(time.monotonic())
+        self._note_beat(now)
 
     def sign_off(self, connection: BaseDatabaseWrapper) -> None:
         """Leave the register."""

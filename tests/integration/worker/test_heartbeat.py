@@ -4,13 +4,14 @@ import time
 
 import pytest
 
+from autotask.conf import settings
 from autotask.handle import TaskHandle
-from autotask.store import enqueue
+from autotask.store import enqueue, workers
 from autotask.store.connection import current
 from autotask.worker.heartbeat import Heartbeat
 from autotask.worker.held import HeldTasks
 from autotask.worker.options import WorkerOptions
-from autotask.worker.registration import Registration
+from autotask.worker.registration import FRESH, Registration
 from tests.helpers import wait_until
 from tests.integration.worker import tasks
 
@@ -74,3 +75,21 @@ def test_it_looks_again_if_a_look_has_failed(heartbeat, cancelled, found, monkey
 
     # Then
     assert found == [cancelled]
+
+
+def test_a_lease_is_trusted_from_before_the_statement_that_signs_on(monkeypatch):
+    # Given an answer that comes late, as while a commit waits for a standby
+    answered, sign_on = [], workers.sign_on
+
+    def sign_on_slowly(*args):
+        sign_on(*args)
+        answered.append(time.monotonic())
+
+    monkeypatch.setattr(workers, "sign_on", sign_on_slowly)
+    registration = Registration(WorkerOptions(), ())
+
+    # When
+    registration.sign_on(current())
+
+    # Then
+    assert registration.fresh_until <= answered[0] + FRESH * settings.LEASE
