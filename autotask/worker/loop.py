@@ -147,9 +147,9 @@ class Loop:
     def _prepare(self, connection: BaseDatabaseWrapper) -> None:
         if self.registration.has_new_name:
             # Tasks claimed under the old name may run elsewhere by now.
-            self.registration.has_new_name = False
             self.claimer.followers.lose_all()
             self.claimer.placement.release_waiting()
+            self.registration.trust_new_name()
         # In this order: of tasks that were stored for this worker before it listens, no word comes.
         self.news.listen()
         self.receiver.prepare(connection)

@@ -25,7 +25,7 @@ class Registration:
 
     :param executors: the pools other than the threads.
     :ivar identity: the entry of this worker.
-    :ivar has_new_name: whether the name has changed since the loop looked. The loop resets it.
+    :ivar has_new_name: whether the name has changed, and the loop has yet to release what waits under the former name.
     :ivar others: what the register said of other workers at the last beat.
     :ivar line: the mark of its line in the register, as the last beat has written it.
     :ivar stopping: whether the worker has begun to stop.
@@ -40,7 +40,7 @@ class Registration:
         self.others = workers.Register((), False)
         self.stopping = False
         self.line = ""
-        self.fresh_until = float("-inf")
+        self.fresh_until = self._lease_fresh_until = float("-inf")
         self._note_beat(time.monotonic())
 
     @property
@@ -87,9 +87,16 @@ class Registration:
         self._note_beat(now)
         return others is not None
 
+    def trust_new_name(self) -> None:
+        """Note that all that waited under a former name is released. Only the loop calls this."""
+        self.has_new_name = False
+        self.fresh_until = self._lease_fresh_until
+
     def _note_beat(self, now: float) -> None:
         # The setting is read here, and not for each task.
-        self.fresh_until = now + FRESH * settings.LEASE
+        self._lease_fresh_until = now + FRESH * settings.LEASE
+        if not self.has_new_name:
+            self.fresh_until = self._lease_fresh_until
 
     def facts(self) -> dict[str, Any]:
         """Return the arguments of the signals of a worker."""
@@ -111,8 +118,9 @@ class Registration:
             "The lease of this worker had run out (the process was paused, or the database was away); "
             "it continues as a new worker, and outcomes of tasks that were given to others will be refused"
         )
+        # In this order: nothing that was claimed under the former name begins under the new one.
+        self.has_new_name, self.fresh_until = True, float("-inf")
         self.identity = identity
-        self.has_new_name = True
 
     def _new_identity(self) -> workers.WorkerIdentity:
         return make_identity(

@@ -7,12 +7,15 @@ import pytest
 from autotask.conf import settings
 from autotask.handle import TaskHandle
 from autotask.store import enqueue, workers
-from autotask.store.connection import current
+from autotask.store.connection import current, execute
 from autotask.worker.heartbeat import Heartbeat
 from autotask.worker.held import HeldTasks
 from autotask.worker.options import WorkerOptions
+from autotask.worker.outcome import Released
 from autotask.worker.registration import FRESH, Registration
+from autotask.worker.worker import Worker
 from tests.helpers import wait_until
+from tests.integration.store.shapes import put, take
 from tests.integration.worker import tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -93,3 +96,26 @@ def test_a_lease_is_trusted_from_before_the_statement_that_signs_on(monkeypatch)
 
     # Then
     assert registration.fresh_until <= answered[0] + FRESH * settings.LEASE
+
+
+def test_a_task_that_was_claimed_under_a_former_name_does_not_begin_under_the_new_one():
+    # Given
+    worker = Worker(WorkerOptions())
+    begun = worker.claimer.placement.runner._not_begun
+    worker.registration.sign_on(current())
+    put()
+    [task] = take(worker.registration.id)
+    assert begun(task, time.monotonic()) is None
+
+    # When: others have its tasks
+    execute(current(), "DELETE FROM autotask_worker")
+    assert not worker.registration.beat(current(), idle=False)
+
+    # Then: not before the loop has released them, however late that is
+    assert worker.registration.beat(current(), idle=False)
+    assert begun(task, time.monotonic()) == Released(task)
+    worker.loop._prepare(current())
+    assert worker.registration.is_fresh()
+    worker.loop.news.connection.close()
+    for pool in worker.pools.values():
+        pool.close()
