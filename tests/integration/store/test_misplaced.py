@@ -12,6 +12,8 @@ from autotask.store.connection import current, execute, rows
 from autotask.store.situation import read_situation
 from autotask.task import State
 from tests.integration.held import OPENAI, hold
+from tests.integration.store import crowd
+from tests.integration.store.plans import explained
 from tests.integration.store.shapes import let_be_ready, put, sign_on, state, stored, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -85,6 +87,24 @@ def test_one_that_may_run_once_only_ends_with_an_error_that_says_so():
     assert rescued() == (0, 0, 1)
     assert state(id) is State.ERROR
     assert "it is not run again" in stored(id).error_message
+
+
+def test_they_are_found_in_no_time_whatever_the_planner_thinks_of_the_tables():
+    # Given
+    with crowd.own_schema():
+        (first,) = put()
+        crowd.multiply("autotask_task", first, 5_000, ready_at="t.ready_at + n * interval '1 us'")
+        crowd.analyze()
+        tables = "('autotask_task'::regclass, 'autotask_ready'::regclass)"
+        execute(current(), f"UPDATE pg_class SET reltuples = 0 WHERE oid IN {tables}")
+
+        # When
+        with explained(current()) as plans:
+            assert found() == (0, [])
+            assert misplaced.repair(current()) == 0
+
+        # Then
+        assert max(plan.discarded for plan in plans) <= 10_000, plans
 
 
 def test_many_are_repaired_in_pieces(monkeypatch):
