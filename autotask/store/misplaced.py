@@ -23,7 +23,9 @@ _MISPLACED = """(
 
 FIND = f"SELECT t.id, count(*) OVER () FROM {_MISPLACED} ORDER BY t.id LIMIT %(most)s"
 
-# Two repairs at a time would give a task two claims. The number is "plac" in ASCII.
+# Two repairs at a time would give a task two claims, and so would one that has waited for another if it could not see what that has
+# done: REPEATABLE READ, which a site may have as the default, sees what was there before the wait. The number is "plac" in ASCII.
+_SEES_OTHERS = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 _ONE_AT_A_TIME = f"SELECT pg_advisory_xact_lock({0x706C6163}, 0)"
 
 REPAIR = f"""
@@ -63,6 +65,7 @@ def repair(connection: BaseDatabaseWrapper) -> int:
     """
 
     def repair_piece() -> int:
+        execute(connection, _SEES_OTHERS)
         execute(connection, _ONE_AT_A_TIME)
         return int(rows(connection, REPAIR, {"nobody": uuid.uuid4(), "most": PIECE})[0][0])
 

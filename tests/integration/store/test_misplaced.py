@@ -6,15 +6,17 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from django.db import transaction
 
 from autotask.store import misplaced, rescue
 from autotask.store.connection import current, execute, rows
 from autotask.store.situation import read_situation
 from autotask.task import State
+from tests.helpers import wait_until
 from tests.integration.held import OPENAI, hold
 from tests.integration.store import crowd
 from tests.integration.store.plans import explained
-from tests.integration.store.shapes import let_be_ready, put, sign_on, state, stored, take
+from tests.integration.store.shapes import let_be_ready, put, sign_on, state, stored, take, waiting_for_locks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -134,6 +136,26 @@ def test_repairs_at_the_same_time_give_a_task_one_claim():
     # Then
     assert sorted(numbers) == [0, 0, 0, 500]
     assert rows(current(), "SELECT count(*), count(DISTINCT id) FROM autotask_running") == [(500, 500)]
+
+
+def test_a_repair_that_has_waited_for_another_sees_what_that_has_done_at_any_isolation(other_connection):
+    # Given: repairs in transactions that would see no newer rows than their first statement
+    def repair_later(_):
+        with contextlib.closing(current()) as connection:
+            execute(connection, "SET default_transaction_isolation = 'repeatable read'")
+            return misplaced.repair(connection)
+
+    ready(2)
+    lose("ready")
+    with ThreadPoolExecutor(2) as threads:
+        # When
+        with transaction.atomic():
+            execute(current(), misplaced._ONE_AT_A_TIME)
+            numbers = threads.map(repair_later, range(2))
+            wait_until(lambda: waiting_for_locks(other_connection) == 2, what="repairs that wait")
+        # Then
+        assert sorted(numbers) == [0, 2]
+    assert rows(current(), "SELECT count(*) FROM autotask_running") == [(2,)]
 
 
 def test_an_unknown_id_is_not_misplaced():
