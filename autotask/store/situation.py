@@ -13,7 +13,7 @@ from autotask.store.connection import in_utc, rows
 from autotask.store.gates_read import COUNTED, HOLDERS_OF, MOST_HOLDERS, SEEN_GATES, Holder, SeenGate, seen_gate
 from autotask.store.pauses import Kind, Pause
 from autotask.store.read import StoredTask
-from autotask.task import PROCESS, State
+from autotask.task import BACKGROUND, PROCESS, State
 
 #: The newest results from which is learned how long tasks take, and which workers have ended some lately.
 SAMPLE = 1000
@@ -173,6 +173,7 @@ _PAUSES = f"""
                                   p.until AT TIME ZONE 'UTC', p.reason) ORDER BY p.kind, p.name)::text
  FROM autotask_pause p WHERE {pauses.IN_FORCE.format("p")})"""
 
+# The messages of background workers that it hosts are claimed whether a suspect runs alone or not, and never run alone.
 _WORKERS = f"""
 (SELECT json_agg(json_build_object(
     'id', w.id, 'kind', w.kind, 'host', w.host, 'pid', w.pid, 'queues', w.queues, 'threads', w.threads,
@@ -183,9 +184,10 @@ _WORKERS = f"""
  ) ORDER BY w.started_at)::text
  FROM autotask_worker w CROSS JOIN LATERAL (
     SELECT json_object_agg(by_pool.executor, by_pool.number) AS running, max(by_pool.claimed) AS claimed,
-           CASE WHEN sum(by_pool.number) = 1 THEN max(by_pool.suspect) END AS alone FROM (
+           CASE WHEN sum(by_pool.number) FILTER (WHERE by_pool.executor <> '{BACKGROUND}') = 1
+                THEN max(by_pool.suspect) END AS alone FROM (
         SELECT t.executor, count(*) AS number, max(r.at) AS claimed,
-               max(t.id::text) FILTER (WHERE t.lost > 0 AND t.executor <> '{PROCESS}') AS suspect
+               max(t.id::text) FILTER (WHERE t.lost > 0 AND t.executor NOT IN ('{PROCESS}', '{BACKGROUND}')) AS suspect
         FROM autotask_running r JOIN autotask_task t ON t.id = r.id WHERE r.worker_id = w.id GROUP BY t.executor
     ) AS by_pool
  ) AS busy)"""
