@@ -23,6 +23,13 @@ _MISPLACED = """(
 
 FIND = f"SELECT t.id, count(*) OVER () FROM {_MISPLACED} ORDER BY t.id LIMIT %(most)s"
 
+# The same of one task, for which each table is read once at most.
+_IS_MISPLACED = """
+SELECT EXISTS (SELECT FROM autotask_task WHERE id = %(id)s AND state <> 0)
+   AND NOT EXISTS (SELECT FROM autotask_ready WHERE id = %(id)s)
+   AND NOT EXISTS (SELECT FROM autotask_held WHERE id = %(id)s)
+   AND NOT EXISTS (SELECT FROM autotask_running WHERE id = %(id)s)"""
+
 # Two repairs at a time would give a task two claims, and so would one that has waited for another if it could not see what that has
 # done: REPEATABLE READ, which a site may have as the default, sees what was there before the wait. The number is "plac" in ASCII.
 _SEES_OTHERS = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
@@ -47,12 +54,17 @@ SELECT coalesce(sum(cardinality(ids)), 0)::bigint FROM made
 def find(connection: BaseDatabaseWrapper, most: int) -> tuple[int, list[uuid.UUID]]:
     """Return the number of due tasks that are in no place, and the ids of the oldest.
 
-    It reads all live tasks: some tenths of a second for a million.
+    It reads all live tasks: about a second for a million.
 
     :param most: how many ids to return.
     """
     found = rows(connection, FIND, {"most": most})
     return (found[0][1] if found else 0), [id for id, _ in found]
+
+
+def is_misplaced(connection: BaseDatabaseWrapper, id: uuid.UUID) -> bool:
+    """Whether a task is due and in no place. There is no index for that: ask only of one that is not where its row says."""
+    return bool(rows(connection, _IS_MISPLACED, {"id": id})[0][0])
 
 
 def repair(connection: BaseDatabaseWrapper) -> int:

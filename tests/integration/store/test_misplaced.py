@@ -58,6 +58,14 @@ def test_tasks_in_their_places_are_left_alone():
     assert rows(current(), "SELECT count(*) FROM autotask_claim") == [(1,)]
 
 
+@pytest.mark.parametrize("place", ["ready", "held"])
+def test_a_task_that_somebody_has_changed_by_hand_is_in_its_place_as_long_as_a_worker_finds_it(place):
+    (id,) = ready() if place == "ready" else hold(OPENAI)
+    execute(current(), "UPDATE autotask_task SET priority = 5 WHERE id = %(id)s", {"id": id})
+    assert found() == (0, [])
+    assert not read_situation(current(), id).misplaced
+
+
 @pytest.mark.parametrize("place", ["ready", "held", "claim"])
 def test_a_task_that_has_lost_its_place_is_found_and_rescued_by_the_next_worker(place):
     # Given
