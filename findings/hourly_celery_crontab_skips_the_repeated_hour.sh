@@ -90,6 +90,7 @@ twice, once = "02:30+02 02:30+01", "02:30+02"
 right = of("October", "0 * * * *") == ["01:00+02 02:00+02 03:00+01", each_hour, each_hour, each_hour]
 right &= of("October", "30 2 * * *") == [once, twice, twice, once]
 right &= of("March", "0 * * * *") == ["01:00+01 03:00+02"] * 4
+right &= of("March", "30 2 * * *") == ["03:30+02", "03:30+02", "03:00+02", "03:00+02"]
 print("belief:", "wrong" if right else "has to be looked at again")
 sys.exit(0 if right else 1)
 PYTHON

@@ -1,5 +1,6 @@
 """The definition of the tasks of one model: how a row becomes a task, and which step an attempt runs."""
 
+import contextlib
 import functools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 from django.utils import timezone
 
-from autotask import payload, references
+from autotask import garbage, payload, references
 from autotask.conf import settings
 from autotask.context import TaskContext
 from autotask.control import Discard
@@ -147,7 +148,10 @@ class ModelTask(Definition[..., Any]):
             for row in rows:
                 self.run_in_place(row)
             return []
-        return self.sent(lambda carried: self._row_tasks(rows, carried), is_bulk=len(rows) > 1)
+        # Not around code of the project that takes its time, nor around calls that wait for the keys of others.
+        makes_many = len(rows) > 1 and self.is_plain and not settings.IMMEDIATE
+        with garbage.no_search() if makes_many else contextlib.nullcontext():
+            return self.sent(lambda carried: self._row_tasks(rows, carried), is_bulk=len(rows) > 1)
 
     def run_in_place(self, row: Any) -> None:
         """Run all steps of a row here and now, as with ``AUTOTASK_IS_ACTIVE = False``; exceptions reach the caller."""

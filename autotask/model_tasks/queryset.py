@@ -10,7 +10,6 @@ from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast, Coalesce
 from django.utils.translation import gettext_lazy as _
 
-from autotask import garbage
 from autotask.conf import settings
 from autotask.models import LiveTask, Result
 from autotask.task import State, new_ids
@@ -62,8 +61,7 @@ class SimpleTaskQuerySet(QuerySet):
             made = super().bulk_create(rows, *args, **options)
             if options.get("ignore_conflicts") or options.get("update_conflicts") or args[1:]:
                 new = self._inserted(new, alias)
-            with garbage.no_search():
-                definition.enqueue_rows(new, alias)
+            definition.enqueue_rows(new, alias)
         doubt(new, alias)
         return made
 

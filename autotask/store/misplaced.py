@@ -14,20 +14,29 @@ from autotask.store.connection import execute, in_transaction, rows
 #: The most tasks that one transaction repairs.
 PIECE = 10_000
 
-# By id and not by the keys of these tables: if somebody has changed a task by hand, its row there is found all the same.
-_MISPLACED = """
-FROM autotask_task t
-WHERE t.state <> 0 AND NOT EXISTS (SELECT FROM autotask_ready r WHERE r.id = t.id)
-  AND NOT EXISTS (SELECT FROM autotask_held h WHERE h.id = t.id)
-  AND NOT EXISTS (SELECT FROM autotask_running c WHERE c.id = t.id)"""
+# By id and not by the keys of these tables: if somebody has changed a task by hand, its row there is found all the same. Not by joins:
+# where statistics say that a table is empty, and it is not, the planner would read it again for each task.
+_MISPLACED = """(
+    SELECT id FROM autotask_task WHERE state <> 0
+    EXCEPT (SELECT id FROM autotask_ready UNION ALL SELECT id FROM autotask_held UNION ALL SELECT id FROM autotask_running)
+) AS t"""
 
-FIND = f"SELECT t.id, count(*) OVER () {_MISPLACED} ORDER BY t.id LIMIT %(most)s"
+FIND = f"SELECT t.id, count(*) OVER () FROM {_MISPLACED} ORDER BY t.id LIMIT %(most)s"
 
-# Two repairs at a time would give a task two claims. The number is "plac" in ASCII.
+# The same of one task, for which each table is read once at most.
+_IS_MISPLACED = """
+SELECT EXISTS (SELECT FROM autotask_task WHERE id = %(id)s AND state <> 0)
+   AND NOT EXISTS (SELECT FROM autotask_ready WHERE id = %(id)s)
+   AND NOT EXISTS (SELECT FROM autotask_held WHERE id = %(id)s)
+   AND NOT EXISTS (SELECT FROM autotask_running WHERE id = %(id)s)"""
+
+# Two repairs at a time would give a task two claims, and so would one that has waited for another if it could not see what that has
+# done: REPEATABLE READ, which a site may have as the default, sees what was there before the wait. The number is "plac" in ASCII.
+_SEES_OTHERS = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 _ONE_AT_A_TIME = f"SELECT pg_advisory_xact_lock({0x706C6163}, 0)"
 
 REPAIR = f"""
-WITH found AS (SELECT t.id {_MISPLACED} ORDER BY t.id LIMIT %(most)s),
+WITH found AS (SELECT t.id FROM {_MISPLACED} ORDER BY t.id LIMIT %(most)s),
 made AS (
     INSERT INTO autotask_claim (number, worker_id, at, ids)
     SELECT nextval('autotask_fence'), %(nobody)s::uuid, clock_timestamp(), part.ids
@@ -45,12 +54,17 @@ SELECT coalesce(sum(cardinality(ids)), 0)::bigint FROM made
 def find(connection: BaseDatabaseWrapper, most: int) -> tuple[int, list[uuid.UUID]]:
     """Return the number of due tasks that are in no place, and the ids of the oldest.
 
-    It reads all live tasks: some tenths of a second for a million.
+    It reads all live tasks: about a second for a million.
 
     :param most: how many ids to return.
     """
     found = rows(connection, FIND, {"most": most})
     return (found[0][1] if found else 0), [id for id, _ in found]
+
+
+def is_misplaced(connection: BaseDatabaseWrapper, id: uuid.UUID) -> bool:
+    """Whether a task is due and in no place. There is no index for that: ask only of one that is not where its row says."""
+    return bool(rows(connection, _IS_MISPLACED, {"id": id})[0][0])
 
 
 def repair(connection: BaseDatabaseWrapper) -> int:
@@ -63,6 +77,7 @@ def repair(connection: BaseDatabaseWrapper) -> int:
     """
 
     def repair_piece() -> int:
+        execute(connection, _SEES_OTHERS)
         execute(connection, _ONE_AT_A_TIME)
         return int(rows(connection, REPAIR, {"nobody": uuid.uuid4(), "most": PIECE})[0][0])
 

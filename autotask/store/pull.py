@@ -54,11 +54,11 @@ QUICK = "quick AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', t
 
 # Lane by lane, as in a claim: one descent of the ready table for each priority of each channel, however many tasks wait, and
 # one for the oldest tasks of each. The offer moves ready_at on: the task stays ready, and is offered again if nobody comes.
-# To plan it takes longer than to run it. So that it is planned once on a connection, no estimate depends on a parameter: of a SELECT
-# around one, the planner expects the same as of any, and the limit is in the text.
+# PostgreSQL plans it for the values of each call, since it expects less of these than of any values. A plan that it kept from a moment
+# with few tasks would read all of them for each other one, once there are many.
 TAKE = f"""
 WITH RECURSIVE lane AS (
-    SELECT first.* FROM unnest((SELECT %(channels)s::text[])) AS channel(queue) CROSS JOIN LATERAL (
+    SELECT first.* FROM unnest(%(channels)s::text[]) AS channel(queue) CROSS JOIN LATERAL (
         SELECT r.queue, r.priority, r.executor FROM autotask_ready r
         WHERE r.queue = channel.queue ORDER BY r.queue, r.priority, r.executor LIMIT 1
     ) AS first
@@ -75,11 +75,11 @@ oldest AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT r.ctid AS address, r.id, r.priority, r.ready_at FROM autotask_ready r JOIN autotask_task t ON t.id = r.id
         WHERE r.queue = remote.queue AND r.priority = remote.priority AND r.executor = '{REMOTE}'
-          AND r.ready_at <= statement_timestamp() AND t.name = ANY((SELECT %(names)s::text[])::text[]) AND NOT {pauses.BARS_TASK}
-        ORDER BY r.ready_at LIMIT {{most}}
+          AND r.ready_at <= statement_timestamp() AND t.name = ANY(%(names)s::text[]) AND NOT {pauses.BARS_TASK}
+        ORDER BY r.ready_at LIMIT %(most)s::int
         FOR UPDATE OF r SKIP LOCKED
     ) AS chosen
-    ORDER BY chosen.priority DESC, chosen.ready_at LIMIT {{most}}
+    ORDER BY chosen.priority DESC, chosen.ready_at LIMIT %(most)s::int
 ),
 {QUICK},
 until AS MATERIALIZED (SELECT clock_timestamp() + %(seconds)s::float8 * interval '1 s' AS moment FROM quick),
@@ -187,11 +187,11 @@ def take(
     """Offer the oldest ready remote tasks of some channels; those of larger priority first.
 
     :param names: only tasks of these names.
-    :param most: how many at most; each number has a statement of its own.
+    :param most: how many at most.
     :param seconds: for which they are offered to nobody else.
     """
-    params = {"channels": list(channels), "names": list(names), "seconds": seconds}
-    found = sorted(rows_for_caller(connection, TAKE.format(most=most), params), key=lambda row: row[4:])
+    params = {"channels": list(channels), "names": list(names), "most": most, "seconds": seconds}
+    found = sorted(rows_for_caller(connection, TAKE, params), key=lambda row: row[4:])
     return [Offered(*row[:4]) for row in found]
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import held, pauses, read, ready
+from autotask.store import held, misplaced, pauses, read, ready
 from autotask.store.connection import in_utc, rows
 from autotask.store.gates_read import COUNTED, HOLDERS_OF, MOST_HOLDERS, SEEN_GATES, Holder, SeenGate, seen_gate
 from autotask.store.pauses import Kind, Pause
 from autotask.store.read import StoredTask
-from autotask.task import PROCESS, State
+from autotask.task import BACKGROUND, PROCESS, State
 
 #: The newest results from which is learned how long tasks take, and which workers have ended some lately.
 SAMPLE = 1000
@@ -173,6 +173,7 @@ _PAUSES = f"""
                                   p.until AT TIME ZONE 'UTC', p.reason) ORDER BY p.kind, p.name)::text
  FROM autotask_pause p WHERE {pauses.IN_FORCE.format("p")})"""
 
+# The messages of background workers that it hosts are claimed whether a suspect runs alone or not, and never run alone.
 _WORKERS = f"""
 (SELECT json_agg(json_build_object(
     'id', w.id, 'kind', w.kind, 'host', w.host, 'pid', w.pid, 'queues', w.queues, 'threads', w.threads,
@@ -183,9 +184,10 @@ _WORKERS = f"""
  ) ORDER BY w.started_at)::text
  FROM autotask_worker w CROSS JOIN LATERAL (
     SELECT json_object_agg(by_pool.executor, by_pool.number) AS running, max(by_pool.claimed) AS claimed,
-           CASE WHEN sum(by_pool.number) = 1 THEN max(by_pool.suspect) END AS alone FROM (
+           CASE WHEN sum(by_pool.number) FILTER (WHERE by_pool.executor <> '{BACKGROUND}') = 1
+                THEN max(by_pool.suspect) END AS alone FROM (
         SELECT t.executor, count(*) AS number, max(r.at) AS claimed,
-               max(t.id::text) FILTER (WHERE t.lost > 0 AND t.executor <> '{PROCESS}') AS suspect
+               max(t.id::text) FILTER (WHERE t.lost > 0 AND t.executor NOT IN ('{PROCESS}', '{BACKGROUND}')) AS suspect
         FROM autotask_running r JOIN autotask_task t ON t.id = r.id WHERE r.worker_id = w.id GROUP BY t.executor
     ) AS by_pool
  ) AS busy)"""
@@ -223,7 +225,7 @@ live AS MATERIALIZED (
     SELECT t.id, CASE WHEN r.id IS NULL THEN t.state ELSE 2 END AS state, t.name, t.queue, t.priority, t.executor, t.run_at,
            t.ready_at, coalesce(r.at, t.started_at) AS started_at, t.unknown_since, t.gate, t.xmin AS written_by,
            CASE WHEN t.xmax <> '0'::xid THEN t.xmax ELSE coalesce(y.xmax, h.xmax, t.xmax) END AS locked_by,
-           t.state <> 0 AND r.id IS NULL AND y.id IS NULL AND h.id IS NULL AS misplaced
+           t.state <> 0 AND r.id IS NULL AND y.id IS NULL AND h.id IS NULL AS is_elsewhere
     FROM autotask_task t
     LEFT JOIN LATERAL (SELECT r.id, r.at FROM autotask_running r WHERE r.id = t.id LIMIT 1) AS r ON true
     LEFT JOIN autotask_ready y ON {ready.IS_OF.replace("r.", "y.")}
@@ -239,7 +241,7 @@ lately AS MATERIALIZED (
 SELECT clock_timestamp() AT TIME ZONE 'UTC', live.ready_at AT TIME ZONE 'UTC',
        extract(epoch FROM clock_timestamp() - live.unknown_since)::float8,
        {_UNCOMMITTED}, {_LOCKER}, {_FAILURE}, {_AHEAD}, {_PLACE}, {_PAUSES}, {_WORKERS}, {_HOLDERS}, {_TYPICAL}, {_BACKGROUND},
-       coalesce(live.misplaced, false), gate.*, found.*
+       coalesce(live.is_elsewhere, false), gate.*, found.*
 FROM (SELECT) AS one
 LEFT JOIN found ON true
 LEFT JOIN live ON true
@@ -268,7 +270,7 @@ def read_situation(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Situation:
         held,
         typical,
         background,
-        misplaced,
+        is_elsewhere,
     ) = row[:_OWN]
     gate, task = row[_OWN : _OWN + _GATE], row[_OWN + _GATE :]
     seconds, sample = json.loads(typical) if typical else (0.0, 0)
@@ -289,7 +291,7 @@ def read_situation(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Situation:
         holders=tuple(_holder(*each) for each in json.loads(held or "[]")),
         typical=Typical(seconds, sample) if sample else None,
         background=Background(*json.loads(background)) if background else None,
-        misplaced=misplaced,
+        misplaced=is_elsewhere and misplaced.is_misplaced(connection, id),
     )
 
 

@@ -26,7 +26,7 @@ logger = logging.getLogger("autotask")
 AHEAD = 0.2
 MOST = 16
 
-#: The numbers that are taken at once: each has a statement, which is planned once on a connection that is kept.
+#: The numbers that are taken at once. When few are left of one of the larger ones, four at least are taken by the next statement.
 BATCHES = (MOST, 12, 8, 4, 2, 1)
 
 #: When no more than this many of them are left, the next ones are taken after the answer.

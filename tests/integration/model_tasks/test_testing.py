@@ -1,5 +1,7 @@
 """Model tasks with the tools for tests, and without workers."""
 
+import gc
+
 import pytest
 
 from autotask.exceptions import TaskExpired
@@ -18,6 +20,18 @@ def test_rows_run_at_once(model, number):
 
     assert row.success is True
     assert row.handle.status == "done"
+
+
+@pytest.mark.parametrize("name", ["IS_ACTIVE", "IMMEDIATE"])
+def test_python_searches_for_garbage_while_the_steps_of_many_rows_run_in_place(name, settings, monkeypatch):
+    # Given
+    setattr(settings, f"AUTOTASK_{name}", name != "IS_ACTIVE")
+    searches = []
+    monkeypatch.setattr(HelloTask, "do_task_main", lambda row, payload: searches.append(gc.isenabled()))
+    # When
+    HelloTask.objects.bulk_create([HelloTask(name="x"), HelloTask(name="y")])
+    # Then
+    assert searches == [True, True]
 
 
 def test_captured_rows_are_run_when_the_test_says_so():

@@ -4,15 +4,18 @@ import time
 
 import pytest
 
-from autotask.store import finish, release
+from autotask.store import finish, prepared, pull, release
 from autotask.store.connection import current, execute
 from autotask.store.release import Release
-from autotask.task import State
+from autotask.task import REMOTE, State
 from tests.integration.store import crowd
 from tests.integration.store.plans import assert_cheap, explained
 from tests.integration.store.shapes import outcome, put, sign_on, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+#: PostgreSQL plans a prepared statement for its values five times before it may keep one plan for any values.
+MORE_THAN_CUSTOM = 8
 
 
 def end(tasks, state=State.DONE):
@@ -27,6 +30,11 @@ def end_in_errors(tasks):
 def retry(tasks):
     outcomes = [outcome(task, State.RETRY, error_message="no") for task in tasks]
     assert finish.retry(current(), outcomes, now=time.monotonic()) == len(tasks)
+
+
+def offered(count):
+    """Return whether a statement that offers up to four tasks offers so many."""
+    return len(pull.take(current(), ["default"], ["tests.task"], most=4, seconds=0.0)) == count
 
 
 def release_all(tasks):
@@ -62,3 +70,22 @@ def find_their_rows(acts):
             # Then
             assert_cheap(found, index="autotask_task_pkey", buffers=5000)
             assert sum(plan.discarded for plan in found) <= 1000, (act, found)
+
+
+def test_tasks_are_offered_by_indexes_although_the_statement_was_planned_while_there_were_few():
+    current().close()
+    with crowd.own_schema():
+        # Given
+        (first,) = put(executor=REMOTE)
+        crowd.analyze()
+        for _ in range(prepared.OFTEN + MORE_THAN_CUSTOM):
+            assert offered(1)
+        crowd.multiply("autotask_task", first, 5_000, ready_at="t.ready_at + n * interval '1 us'")
+
+        # When
+        with explained(current()) as found:
+            assert offered(4)
+
+        # Then
+        assert_cheap(found, index="autotask_ready_pkey", buffers=1000)
+        assert sum(plan.discarded for plan in found) <= 1000, found

@@ -6,13 +6,17 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from django.db import transaction
 
 from autotask.store import misplaced, rescue
 from autotask.store.connection import current, execute, rows
 from autotask.store.situation import read_situation
 from autotask.task import State
+from tests.helpers import wait_until
 from tests.integration.held import OPENAI, hold
-from tests.integration.store.shapes import let_be_ready, put, sign_on, state, stored, take
+from tests.integration.store import crowd
+from tests.integration.store.plans import explained
+from tests.integration.store.shapes import let_be_ready, put, sign_on, state, stored, take, waiting_for_locks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -54,6 +58,14 @@ def test_tasks_in_their_places_are_left_alone():
     assert rows(current(), "SELECT count(*) FROM autotask_claim") == [(1,)]
 
 
+@pytest.mark.parametrize("place", ["ready", "held"])
+def test_a_task_that_somebody_has_changed_by_hand_is_in_its_place_as_long_as_a_worker_finds_it(place):
+    (id,) = ready() if place == "ready" else hold(OPENAI)
+    execute(current(), "UPDATE autotask_task SET priority = 5 WHERE id = %(id)s", {"id": id})
+    assert found() == (0, [])
+    assert not read_situation(current(), id).misplaced
+
+
 @pytest.mark.parametrize("place", ["ready", "held", "claim"])
 def test_a_task_that_has_lost_its_place_is_found_and_rescued_by_the_next_worker(place):
     # Given
@@ -87,6 +99,24 @@ def test_one_that_may_run_once_only_ends_with_an_error_that_says_so():
     assert "it is not run again" in stored(id).error_message
 
 
+def test_they_are_found_in_no_time_whatever_the_planner_thinks_of_the_tables():
+    # Given
+    with crowd.own_schema():
+        (first,) = put()
+        crowd.multiply("autotask_task", first, 5_000, ready_at="t.ready_at + n * interval '1 us'")
+        crowd.analyze()
+        tables = "('autotask_task'::regclass, 'autotask_ready'::regclass)"
+        execute(current(), f"UPDATE pg_class SET reltuples = 0 WHERE oid IN {tables}")
+
+        # When
+        with explained(current()) as plans:
+            assert found() == (0, [])
+            assert misplaced.repair(current()) == 0
+
+        # Then
+        assert max(plan.discarded for plan in plans) <= 10_000, plans
+
+
 def test_many_are_repaired_in_pieces(monkeypatch):
     # Given
     ids = ready(7)
@@ -114,6 +144,26 @@ def test_repairs_at_the_same_time_give_a_task_one_claim():
     # Then
     assert sorted(numbers) == [0, 0, 0, 500]
     assert rows(current(), "SELECT count(*), count(DISTINCT id) FROM autotask_running") == [(500, 500)]
+
+
+def test_a_repair_that_has_waited_for_another_sees_what_that_has_done_at_any_isolation(other_connection):
+    # Given: repairs in transactions that would see no newer rows than their first statement
+    def repair_later(_):
+        with contextlib.closing(current()) as connection:
+            execute(connection, "SET default_transaction_isolation = 'repeatable read'")
+            return misplaced.repair(connection)
+
+    ready(2)
+    lose("ready")
+    with ThreadPoolExecutor(2) as threads:
+        # When
+        with transaction.atomic():
+            execute(current(), misplaced._ONE_AT_A_TIME)
+            numbers = threads.map(repair_later, range(2))
+            wait_until(lambda: waiting_for_locks(other_connection) == 2, what="repairs that wait")
+        # Then
+        assert sorted(numbers) == [0, 2]
+    assert rows(current(), "SELECT count(*) FROM autotask_running") == [(2,)]
 
 
 def test_an_unknown_id_is_not_misplaced():

@@ -11,11 +11,11 @@ from autotask.models import Result, Task, Worker
 from autotask.store import enqueue
 from autotask.store.connection import current, execute
 from autotask.store.situation import read_situation
-from autotask.task import State
+from autotask.task import BACKGROUND, State
 from autotask.why import Code
 from tests.helpers import wait_until
 from tests.integration.held import OPENAI, RATE, draw, give, hold, pause
-from tests.integration.store.shapes import new_task
+from tests.integration.store.shapes import let_run, new_task, sign_on
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -91,6 +91,22 @@ def test_tokens_and_pauses_are_seen():
     assert found.gate.full_at is not None
     assert [(each.kind, each.name, each.reason) for each in found.in_force] == [("queue", "default", "deploy")]
     assert found.in_force[0].paused_at.tzinfo is not None
+
+
+@pytest.mark.parametrize("message", ["none", "innocent", "suspect"])
+@pytest.mark.parametrize("suspects", [0, 1, 2])
+def test_a_worker_runs_alone_what_is_a_suspect_whatever_messages_its_background_workers_handle(suspects, message):
+    # Given
+    worker, ids = sign_on(), [stored() for _ in range(suspects)]
+    messages = [stored(executor=BACKGROUND, name="background:stock")] if message != "none" else []
+    for id in ids + messages:
+        let_run(id, worker=worker)
+    lost = ids + (messages if message == "suspect" else [])
+    execute(current(), "UPDATE autotask_task SET lost = 1 WHERE id = ANY(%(ids)s)", {"ids": lost})
+
+    # Then
+    (found,) = seen(stored()).workers
+    assert found.alone == (ids[0] if suspects == 1 else None)
 
 
 def test_workers_are_seen_with_what_they_run(worker):
