@@ -107,7 +107,7 @@ def test_the_doctor_names_messages_that_no_code_handles() -> None:
     try:
         assert f"2 for {tasks.handle.name}" in str(checks.look_at_messages(patient))
         declare(tasks.handle, new=True)
-        assert "none without" in str(checks.look_at_messages(patient))
+        assert "has a background worker" in str(checks.look_at_messages(patient))
         age()
         assert tasks.handle.name in str(checks.look_at_messages(patient))
     finally:

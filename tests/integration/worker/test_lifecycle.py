@@ -389,7 +389,7 @@ def test_a_worker_waits_for_its_turn_to_make_a_large_claim(start_worker, others,
 
     # Then
     assert not handles[-1].ready
-    others[0].end(turns.LARGE)
+    others[0].end()
     assert [handle.wait(20) for handle in handles] == list(range(1000))
 
 
