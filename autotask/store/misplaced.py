@@ -77,10 +77,12 @@ def repair(connection: BaseDatabaseWrapper) -> int:
     """
 
     def repair_piece() -> int:
-        execute(connection, _SEES_OTHERS)
+        if is_outermost:
+            execute(connection, _SEES_OTHERS)
         execute(connection, _ONE_AT_A_TIME)
         return int(rows(connection, REPAIR, {"nobody": uuid.uuid4(), "most": PIECE})[0][0])
 
+    is_outermost = not connection.in_atomic_block
     repaired, piece = 0, PIECE
     while piece == PIECE:
         piece = in_transaction(connection, repair_piece)
