@@ -10,7 +10,6 @@ class Code(enum.StrEnum):
     UNMIGRATED = "unmigrated"
     ROLLED_BACK_OR_PRUNED = "rolled_back_or_pruned"
     UNCOMMITTED = "uncommitted"
-    MISPLACED = "misplaced"
 
     # It is not to run yet, or never.
     SCHEDULED = "scheduled"
@@ -31,6 +30,7 @@ class Code(enum.StrEnum):
     BACKGROUND = "background"
 
     # No worker takes it.
+    MISPLACED = "misplaced"
     INACTIVE = "inactive"
     NO_WORKER = "no_worker"
     QUEUE_UNSERVED = "queue_unserved"
